@@ -1,0 +1,75 @@
+"""Every span name, event name and attribute key this package writes or reads, a constant each.
+
+Keys come from the OpenTelemetry semantic conventions where one exists
+(https://opentelemetry.io/docs/specs/semconv/), the ``audit.*`` ones from the OpenTelemetry Audit Logging draft
+(https://github.com/open-telemetry/opentelemetry-specification/pull/5059).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ── audit records (strings unless said otherwise) ───────────────────────────────────────────────
+AUDIT_KIND: Final = "audit.kind"  # "process" | "step", given when the span starts
+AUDIT_RECORD_ID: Final = "audit.record.id"  # UUIDv7, the idempotency key and primary key
+AUDIT_ACTION: Final = "audit.action"  # upper-case verb: LOGIN, READ, CREATE, …
+AUDIT_OUTCOME: Final = "audit.outcome"  # "success" | "failure" | "unknown"
+AUDIT_ACTOR_ID: Final = "audit.actor.id"
+AUDIT_ACTOR_TYPE: Final = "audit.actor.type"  # "user" | "service" | "system"
+AUDIT_PROCESS_DESCRIPTION: Final = "audit.process.description"
+AUDIT_STEP_DESCRIPTION: Final = "audit.step.description"
+AUDIT_STEP_ORDER: Final = "audit.step.order"  # int, from 1
+AUDIT_STEP_EXPECTED: Final = "audit.step.expected_registrations"  # int
+AUDIT_REGISTRATION_NAME: Final = "audit.registration.name"
+AUDIT_REGISTRATION_SUCCESS: Final = "audit.registration.success"  # bool
+AUDIT_REGISTRATION_DESCRIPTION: Final = "audit.registration.description"
+AUDIT_LOGIN_METHOD: Final = "audit.login.method"  # "session", "simplejwt", "drf-token", …
+
+# ── span events ─────────────────────────────────────────────────────────────────────────────────
+EVENT_REGISTRATION: Final = "audit.registration"
+EVENT_LOGIN: Final = "audit.login"
+EVENT_EXCEPTION: Final = "exception"
+
+# ── values ──────────────────────────────────────────────────────────────────────────────────────
+KIND_PROCESS: Final = "process"
+KIND_STEP: Final = "step"
+OUTCOME_SUCCESS: Final = "success"
+OUTCOME_FAILURE: Final = "failure"
+OUTCOME_UNKNOWN: Final = "unknown"
+ACTOR_USER: Final = "user"
+ACTOR_SERVICE: Final = "service"
+ACTOR_SYSTEM: Final = "system"
+ACTOR_ANONYMOUS: Final = "anonymous"
+
+# ── HTTP, stable semantic conventions ───────────────────────────────────────────────────────────
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"  # int
+HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"  # int, bytes
+HTTP_RESPONSE_BODY_SIZE: Final = "http.response.body.size"  # int, bytes
+HTTP_ROUTE: Final = "http.route"
+URL_PATH: Final = "url.path"
+URL_QUERY: Final = "url.query"
+URL_FULL: Final = "url.full"
+URL_SCHEME: Final = "url.scheme"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"  # int
+CLIENT_ADDRESS: Final = "client.address"
+NETWORK_PEER_ADDRESS: Final = "network.peer.address"
+NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
+USER_AGENT_ORIGINAL: Final = "user_agent.original"
+USER_ID: Final = "user.id"
+ERROR_TYPE: Final = "error.type"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+SERVICE_NAME: Final = "service.name"
+
+# ── HTTP, the generation before (read only) ─────────────────────────────────────────────────────
+OLD_HTTP_METHOD: Final = "http.method"
+OLD_HTTP_STATUS_CODE: Final = "http.status_code"  # int
+OLD_HTTP_URL: Final = "http.url"
+OLD_HTTP_TARGET: Final = "http.target"
+OLD_HTTP_SCHEME: Final = "http.scheme"
+OLD_HTTP_USER_AGENT: Final = "http.user_agent"
+OLD_HTTP_CLIENT_IP: Final = "http.client_ip"
+OLD_NET_PEER_IP: Final = "net.peer.ip"

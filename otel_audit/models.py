@@ -1,0 +1,276 @@
+"""The five audit models: append-only rows that the exporter writes and every reader reads.
+
+Foreign keys carry no database constraint: rows arrive in any order, from several processes, after a crash.
+Newest first is ``-id``, as ids are UUIDv7 (`otel_audit.ids`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, NoReturn
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from otel_audit.exceptions import AppendOnlyError
+from otel_audit.fields import TruncatingCharField
+from otel_audit.ids import record_id
+
+__all__ = [
+    "AuditEvent",
+    "LoginAuditEvent",
+    "ProcessAuditEvent",
+    "RegistrationAuditEvent",
+    "RequestAuditEvent",
+    "StepAuditEvent",
+]
+
+
+def new_id() -> uuid.UUID:
+    """Return a new UUIDv7 primary key."""
+    return uuid.UUID(record_id())
+
+
+class AppendOnlyQuerySet(models.QuerySet[Any]):
+    """A queryset that reads and inserts, and refuses to change or delete."""
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        """Refuse: audit rows are append-only."""
+        raise AppendOnlyError(self.model.__name__, "update()")
+
+    def delete(self) -> NoReturn:
+        """Refuse: audit rows are append-only."""
+        raise AppendOnlyError(self.model.__name__, "delete()")
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: audit rows are append-only."""
+        raise AppendOnlyError(self.model.__name__, "bulk_update()")
+
+    def bulk_create(self, objs: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        """Insert rows; with ``update_conflicts=True`` refuse, as that would change existing ones."""
+        if kwargs.get("update_conflicts"):
+            raise AppendOnlyError(self.model.__name__, "bulk_create(update_conflicts=True)")
+        return super().bulk_create(objs, *args, **kwargs)
+
+    def update_or_create(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: audit rows are append-only."""
+        raise AppendOnlyError(self.model.__name__, "update_or_create()")
+
+
+class AuditEvent(models.Model):
+    """What all five tables have in common: identity, time, trace, actor and provenance of a record."""
+
+    class Outcome(models.TextChoices):
+        """How it ended, in the words of the OpenTelemetry Audit Logging draft."""
+
+        SUCCESS = "success", _("Success")
+        FAILURE = "failure", _("Failure")
+        UNKNOWN = "unknown", _("Unknown")
+
+    id = models.UUIDField(_("Record id"), primary_key=True, default=new_id, editable=False)
+    datetime = models.DateTimeField(_("Began at"), default=timezone.now)
+    observed_at = models.DateTimeField(_("Observed at"), default=timezone.now)
+    stored_at = models.DateTimeField(_("Stored at"), default=timezone.now)
+    trace_id = models.CharField(_("Trace id"), max_length=32, blank=True, default="")
+    span_id = models.CharField(_("Span id"), max_length=16, blank=True, default="")
+    parent_span_id = models.CharField(_("Parent span id"), max_length=16, blank=True, default="")
+    service_name = TruncatingCharField(_("Service"), max_length=255, blank=True, default="")
+    actor_name = TruncatingCharField(_("Actor"), max_length=255, blank=True, default="")
+    actor_type = TruncatingCharField(_("Actor type"), max_length=32, blank=True, default="")
+    action = TruncatingCharField(_("Action"), max_length=32, blank=True, default="")
+    outcome = models.CharField(_("Outcome"), max_length=16, choices=Outcome.choices, default=Outcome.UNKNOWN)
+    schema_version = models.CharField(_("Schema version"), max_length=16, blank=True, default="")
+    changed_fields = models.JSONField(_("Changed fields"), blank=True, default=list)
+    extra_informations = models.JSONField(_("Extra information"), null=True, blank=True)
+    stream_id = models.CharField(_("Stream"), max_length=64, blank=True, default="")
+    stream_seq = models.BigIntegerField(_("Number in stream"), null=True, blank=True)
+    record_hash = models.CharField(_("Record hash (SHA-256)"), max_length=64, blank=True, default="")
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        ordering = ["-id"]
+        base_manager_name = "objects"
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}: {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert a new row; saving one that exists is refused with `AppendOnlyError`."""
+        if not self._state.adding:
+            raise AppendOnlyError(type(self).__name__, "save()")
+        kwargs["force_insert"] = True
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: audit rows are append-only."""
+        raise AppendOnlyError(type(self).__name__, "delete()")
+
+
+class RequestAuditEvent(AuditEvent):
+    """One HTTP request and the response that the client really got."""
+
+    user = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
+    ip_addresses = TruncatingCharField(_("IP address"), max_length=64, null=True, blank=True)
+    method = TruncatingCharField(_("Method"), max_length=32)
+    url = TruncatingCharField(_("URL"), max_length=2048)
+    route = TruncatingCharField(_("Route"), max_length=255, blank=True, default="")
+    query_params = TruncatingCharField(_("Query parameters"), null=True, blank=True, max_length=2048)
+    request_type = TruncatingCharField(_("Scheme"), null=True, blank=True, max_length=10)
+    user_agent = TruncatingCharField(_("User agent"), max_length=512, blank=True, default="")
+    request_body = models.TextField(_("Request body"), null=True, blank=True)
+    request_size = models.BigIntegerField(_("Request size (bytes)"), null=True, blank=True)
+    response_body = models.TextField(_("Response body"), null=True, blank=True)
+    response_size = models.BigIntegerField(_("Response size (bytes)"), null=True, blank=True)
+    status_code = models.IntegerField(_("Status code"), null=True, blank=True)
+    response_time = models.FloatField(_("Response time (ms)"), null=True, blank=True)
+    error_type = TruncatingCharField(_("Error type"), max_length=255, null=True, blank=True)
+    error_message = models.TextField(_("Error message"), null=True, blank=True)
+    error_stacktrace = models.TextField(_("Error stack trace"), null=True, blank=True)
+
+    class Meta(AuditEvent.Meta):
+        verbose_name = _("Request event")
+        verbose_name_plural = _("Request events")
+        indexes = [
+            models.Index(fields=["user", "id"], name="otel_audit_req_user"),
+            models.Index(fields=["route", "id"], name="otel_audit_req_route"),
+            models.Index(fields=["status_code", "id"], name="otel_audit_req_status"),
+            models.Index(fields=["outcome", "id"], name="otel_audit_req_outcome"),
+            models.Index(fields=["trace_id", "id"], name="otel_audit_req_trace"),
+            models.Index(fields=["datetime", "id"], name="otel_audit_req_time"),
+        ]
+
+
+class LoginAuditEvent(AuditEvent):
+    """One sign-in, sign-out, failed attempt or token event."""
+
+    SIGNIN = "Sign in"
+    SIGNOUT = "Sign out"
+    FAILED = "Failed"
+    REFRESH = "Refresh"
+    STATUS = (
+        (SIGNIN, _("Sign in")),
+        (SIGNOUT, _("Sign out")),
+        (FAILED, _("Failed")),
+        (REFRESH, _("Refresh")),
+    )
+
+    status = TruncatingCharField(_("Status"), choices=STATUS, max_length=32)
+    user = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
+    username = TruncatingCharField(_("Attempted user name"), max_length=255, blank=True, default="")
+    method = TruncatingCharField(_("Method"), max_length=64, blank=True, default="")
+    reason = TruncatingCharField(_("Reason"), max_length=255, blank=True, default="")
+    request = models.ForeignKey(
+        RequestAuditEvent,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        blank=True,
+        related_name="logins",
+        verbose_name=_("Request"),
+    )
+
+    class Meta(AuditEvent.Meta):
+        verbose_name = _("Login event")
+        verbose_name_plural = _("Login events")
+        indexes = [
+            models.Index(fields=["user", "id"], name="otel_audit_log_user"),
+            models.Index(fields=["username", "id"], name="otel_audit_log_username"),
+            models.Index(fields=["status", "id"], name="otel_audit_log_status"),
+            models.Index(fields=["outcome", "id"], name="otel_audit_log_outcome"),
+            models.Index(fields=["trace_id", "id"], name="otel_audit_log_trace"),
+            models.Index(fields=["request", "id"], name="otel_audit_log_request"),
+        ]
+
+
+class ProcessAuditEvent(AuditEvent):
+    """The span that began a business process. How it ended is derived from its steps by readers."""
+
+    name = TruncatingCharField(_("Name"), max_length=255)
+    description = models.TextField(_("Description"), null=True, blank=True)
+    created_by = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
+    duration_ms = models.FloatField(_("Duration (ms)"), null=True, blank=True)
+    request = models.ForeignKey(
+        RequestAuditEvent,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        blank=True,
+        related_name="processes",
+        verbose_name=_("Request"),
+    )
+
+    class Meta(AuditEvent.Meta):
+        verbose_name = _("Process event")
+        verbose_name_plural = _("Process events")
+        indexes = [
+            models.Index(fields=["created_by", "id"], name="otel_audit_pro_user"),
+            models.Index(fields=["name", "id"], name="otel_audit_pro_name"),
+            models.Index(fields=["outcome", "id"], name="otel_audit_pro_outcome"),
+            models.Index(fields=["trace_id", "id"], name="otel_audit_pro_trace"),
+            models.Index(fields=["request", "id"], name="otel_audit_pro_request"),
+        ]
+
+
+class StepAuditEvent(AuditEvent):
+    """One step of a process, with the number of registrations that it is expected to make."""
+
+    process = models.ForeignKey(
+        ProcessAuditEvent,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        blank=True,
+        related_name="steps",
+        verbose_name=_("Process"),
+    )
+    name = TruncatingCharField(_("Name"), max_length=255)
+    description = models.TextField(_("Description"), null=True, blank=True)
+    order = models.IntegerField(_("Order"), null=True, blank=True)
+    total_registrations = models.IntegerField(_("Expected registrations"), default=1)
+    created_by = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
+    duration_ms = models.FloatField(_("Duration (ms)"), null=True, blank=True)
+
+    class Meta(AuditEvent.Meta):
+        verbose_name = _("Step event")
+        verbose_name_plural = _("Step events")
+        indexes = [
+            models.Index(fields=["created_by", "id"], name="otel_audit_stp_user"),
+            models.Index(fields=["outcome", "id"], name="otel_audit_stp_outcome"),
+            models.Index(fields=["trace_id", "id"], name="otel_audit_stp_trace"),
+            models.Index(fields=["process", "id"], name="otel_audit_stp_process"),
+        ]
+
+
+class RegistrationAuditEvent(AuditEvent):
+    """One fact that a step registered: something was checked or done, with success or without."""
+
+    step = models.ForeignKey(
+        StepAuditEvent,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        blank=True,
+        related_name="registrations",
+        verbose_name=_("Step"),
+    )
+    success = models.BooleanField(_("Success"))
+    name = TruncatingCharField(_("Name"), max_length=255)
+    description = models.TextField(_("Description"), null=True, blank=True)
+    created_by = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
+
+    class Meta(AuditEvent.Meta):
+        verbose_name = _("Registration event")
+        verbose_name_plural = _("Registration events")
+        indexes = [
+            models.Index(fields=["created_by", "id"], name="otel_audit_reg_user"),
+            models.Index(fields=["outcome", "id"], name="otel_audit_reg_outcome"),
+            models.Index(fields=["trace_id", "id"], name="otel_audit_reg_trace"),
+            models.Index(fields=["step", "id"], name="otel_audit_reg_step"),
+        ]

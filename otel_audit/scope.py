@@ -1,0 +1,73 @@
+"""What encloses the code that runs now: the request, process and step whose records it belongs to.
+
+Emitters set it, the span processor reads it when a span starts. It stands beside OpenTelemetry's context, as
+extracting an inbound ``traceparent`` replaces that context whole. Each span that was recognised carries its `Note`,
+so that a child finds its ancestors although an ordinary span stands between, and nothing leaks when a span never ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+__all__ = ["Actor", "Note", "Scope", "current_actor", "current_note", "current_request", "note_of", "set_note"]
+
+_NOTE_ATTRIBUTE = "_otel_audit_note"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acted: the key as text (None: anonymous), a name and a type (``user``, ``service``, ``system``)."""
+
+    id: str | None
+    name: str
+    type: str
+
+
+@dataclass(slots=True)
+class Note:
+    """What was known when a process or step span started.
+
+    Ids are UUIDv7 as text. ``facts`` holds what travels beside the span, ``steps`` numbers the steps of a process.
+    """
+
+    kind: str
+    record_id: str
+    request: Scope | None = None
+    process_id: str | None = None
+    step_id: str | None = None
+    order: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    steps: Iterator[int] = field(default_factory=lambda: count(1))
+
+
+class Scope:
+    """The request being served: its record id and what the guard learns on the way.
+
+    Subclassed by the guard; the exporter needs no more than the id and the actor.
+    """
+
+    record_id: str
+    finished: bool = False
+
+    def actor(self) -> Actor | None:
+        """Return who the view acts as, as far as that is known now without asking a database."""
+        raise NotImplementedError
+
+
+current_request: ContextVar[Scope | None] = ContextVar("otel_audit_request", default=None)
+current_note: ContextVar[Note | None] = ContextVar("otel_audit_note", default=None)
+current_actor: ContextVar[Actor | None] = ContextVar("otel_audit_actor", default=None)
+
+
+def note_of(span: Any) -> Note | None:
+    """Return the note of a live span, or None where there is none."""
+    return getattr(span, _NOTE_ATTRIBUTE, None)
+
+
+def set_note(span: Any, note: Note) -> None:
+    """Attach ``note`` to a live span."""
+    setattr(span, _NOTE_ATTRIBUTE, note)

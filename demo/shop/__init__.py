@@ -1,0 +1,1 @@
+"""A small Django REST framework shop whose audit trail otel-audit keeps."""

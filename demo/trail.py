@@ -1,0 +1,83 @@
+"""What the audit trail holds, as a table for the terminal. Needs Django to be set up."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from otel_audit.models import (
+    AuditEvent,
+    LoginAuditEvent,
+    ProcessAuditEvent,
+    RegistrationAuditEvent,
+    RequestAuditEvent,
+    StepAuditEvent,
+)
+
+Cells = tuple[str, ...]
+
+COLUMNS = ("KIND", "ACTOR", "ACTION", "OUTCOME", "STATUS", "DURATION", "TRACE ID")
+WIDTHS = (14, 10, 44, 9, 8, 10, 32)
+
+
+def wait_for_requests(expected: int, since: datetime, timeout: float) -> int:
+    """Wait until ``expected`` requests since ``since`` are in the audit database, or ``timeout`` seconds.
+
+    Returns:
+        How many are there.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        found = _since(RequestAuditEvent, since).count()
+        if found >= expected or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
+def table(since: datetime) -> str:
+    """Return everything that was recorded since ``since``, oldest first, below its request."""
+    lines = [_line(COLUMNS), _line(tuple("─" * width for width in WIDTHS))]
+    lines += [_line(cells) for cells in _rows(since)]
+    return "\n".join(lines)
+
+
+def totals(since: datetime) -> str:
+    """Return how many rows of each kind were recorded since ``since``, as a sentence's list."""
+    models = (RequestAuditEvent, LoginAuditEvent, ProcessAuditEvent, StepAuditEvent, RegistrationAuditEvent)
+    counted = [(_since(model, since).count(), model._meta.verbose_name_plural) for model in models]
+    return ", ".join(f"{number} {name}".lower() for number, name in counted)
+
+
+def _rows(since: datetime) -> Iterator[Cells]:
+    for request in _since(RequestAuditEvent, since):
+        duration = request.response_time
+        yield _cells(
+            "request", request, f"{request.method} {request.url}", str(request.status_code), duration
+        )
+        for login in request.logins.order_by("id"):
+            yield _cells("  sign-in", login, login.status, login.method)
+        for process in request.processes.order_by("id"):
+            yield _cells("  process", process, process.name, "", process.duration_ms)
+            for step in process.steps.order_by("order", "id"):
+                yield _cells("    step", step, step.name, "", step.duration_ms)
+                for registration in step.registrations.order_by("id"):
+                    yield _cells("      result", registration, registration.name)
+
+
+def _cells(
+    kind: str, row: Any, action: str, status: str = "", duration_ms: float | None = None
+) -> tuple[str, ...]:
+    duration = "" if duration_ms is None else f"{duration_ms:.1f} ms"
+    return (kind, row.actor_name or row.actor_type, action, row.outcome, status, duration, row.trace_id)
+
+
+def _line(cells: Cells) -> str:
+    fitted = [
+        f"{cell if len(cell) <= width else cell[: width - 1] + '…':<{width}}"
+        for cell, width in zip(cells, WIDTHS, strict=True)
+    ]
+    return " ".join(fitted).rstrip()
+
+
+def _since(model: type[AuditEvent], since: datetime) -> Any:
+    return model.objects.filter(datetime__gte=since).order_by("id")

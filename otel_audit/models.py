@@ -4,6 +4,8 @@ Foreign keys carry no database constraint: rows arrive in any order, from severa
 Newest first is ``-id``, as ids are UUIDv7 (`otel_audit.ids`).
 """
 
+# ruff: noqa: ARG002  # a method that refuses looks at none of its arguments
+
 from __future__ import annotations
 
 import uuid
@@ -47,15 +49,33 @@ class AppendOnlyQuerySet(models.QuerySet[Any]):
         """Refuse: audit rows are append-only."""
         raise AppendOnlyError(self.model.__name__, "bulk_update()")
 
-    def bulk_create(self, objs: Any, *args: Any, **kwargs: Any) -> list[Any]:
+    def bulk_create(
+        self,
+        objs: Any,
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[Any]:
         """Insert rows; with ``update_conflicts=True`` refuse, as that would change existing ones."""
-        if kwargs.get("update_conflicts"):
+        if update_conflicts:
             raise AppendOnlyError(self.model.__name__, "bulk_create(update_conflicts=True)")
-        return super().bulk_create(objs, *args, **kwargs)
+        return super().bulk_create(objs, batch_size, ignore_conflicts, False, *args, **kwargs)
 
     def update_or_create(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: audit rows are append-only."""
         raise AppendOnlyError(self.model.__name__, "update_or_create()")
+
+    def _update(self, values: Any, *args: Any) -> int:
+        """Refuse what ``loaddata`` would overwrite; it tries this before it inserts, so new rows pass."""
+        if self.exists():
+            raise AppendOnlyError(self.model.__name__, "saving over a row")
+        return 0
+
+    def _raw_delete(self, using: str | None) -> NoReturn:
+        """Refuse the short cut that Django's deletion takes."""
+        raise AppendOnlyError(self.model.__name__, "delete()")
 
 
 class AuditEvent(models.Model):

@@ -1,7 +1,7 @@
 """The site that the suite runs in: two databases, the router, everything whose sign-ins are recorded.
 
-``OTEL_AUDIT_TEST_DATABASE``, a JSON dict of ``ENGINE``, ``NAME``, ``USER``, ``PASSWORD``, ``HOST`` and ``PORT``, moves
-both databases to another server; their names are ``NAME_default`` and ``NAME_audit``.
+``OTEL_AUDIT_TEST_DATABASE``, a JSON dict of ``ENGINE``, ``NAME``, ``USER``, ``PASSWORD``, ``HOST``, ``PORT``,
+moves both databases to another server, where they are called ``NAME_default`` and ``NAME_audit``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def _databases() -> dict[str, dict[str, Any]]:
     if written:
         server: dict[str, Any] = json.loads(written)
         name = server.pop("NAME", "otel_audit")
+        if server["ENGINE"].endswith("mysql"):
+            server["TEST"] = {"CHARSET": "utf8mb4"}
         return {alias: {**server, "NAME": f"{name}_{alias}"} for alias in ("default", "audit")}
     # Files, not memory: other threads and processes of a test see them, and waiting for a lock works.
     return {alias: _sqlite(TEMPORARY_DIRECTORY / f"{alias}.sqlite3") for alias in ("default", "audit")}

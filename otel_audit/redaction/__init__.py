@@ -1,0 +1,13 @@
+"""Takes secrets out of everything that leaves a request: text, query strings, bodies, headers, routes, objects.
+
+`Redactor` is the one place where secrets are scrubbed. `names` knows the names of secrets, `patterns` their shapes,
+`pairs` finds values by their names in any text; none of them knows Django or OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+from otel_audit.redaction.patterns import MASK
+from otel_audit.redaction.payloads import Body
+from otel_audit.redaction.redactor import Redactor
+
+__all__ = ["MASK", "Body", "Redactor"]

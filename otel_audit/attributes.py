@@ -39,7 +39,8 @@ OUTCOME_UNKNOWN: Final = "unknown"
 ACTOR_USER: Final = "user"
 ACTOR_SERVICE: Final = "service"
 ACTOR_SYSTEM: Final = "system"
-ACTOR_ANONYMOUS: Final = "anonymous"
+ACTOR_ANONYMOUS: Final = "anonymous"  # a request that nobody signed in for
+ACTOR_UNKNOWN: Final = "unknown"  # outside a request, where nobody said who acts
 
 # ── HTTP, stable semantic conventions ───────────────────────────────────────────────────────────
 HTTP_REQUEST_METHOD: Final = "http.request.method"

@@ -5,8 +5,12 @@ It keeps the emitters free of the exporter: they know this protocol alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from opentelemetry.trace import SpanContext
+
+from otel_audit.scope import Note
 
 __all__ = ["Delivery", "delivery", "wire"]
 
@@ -17,23 +21,28 @@ class Delivery(Protocol):
     def start(self) -> None:
         """Make sure that this process has its background threads; cheap when it has."""
 
-    def attach(self) -> Any:
-        """Return the tracer provider of the site with our processor on it, claiming the global one if need be."""
+    def request(
+        self,
+        span: Any,
+        record_id: str,
+        facts: Mapping[str, Any],
+        events: Sequence[tuple[str, Mapping[str, Any]]],
+    ) -> None:
+        """Take a finished request span with its facts and its sign-ins as (record id, facts); durable on return."""
 
-    def private_tracer(self) -> Any:
-        """Return a tracer whose spans are always recorded; they are never made current."""
-
-    def request(self, span: Any, record_id: str, facts: Mapping[str, Any], events: list[dict[str, Any]]) -> None:
-        """Take a finished request span with its facts and its sign-ins; spooled or written when this returns."""
-
-    def event(self, kind: str, record_id: str, ids: Mapping[str, str | None], facts: Mapping[str, Any]) -> None:
-        """Take one ``"login"`` or ``"registration"`` that stands on its own."""
-
-    def span(self, span: Any, note: Any) -> None:
-        """Take a finished process or step span that the site's provider did not record."""
+    def event(
+        self,
+        kind: str,
+        record_id: str,
+        ids: Mapping[str, str | None],
+        facts: Mapping[str, Any],
+        note: Note | None,
+        context: SpanContext | None,
+    ) -> None:
+        """Take one ``"login"`` or ``"registration"`` of the span with ``context``, inside what ``note`` says."""
 
     def pump(self) -> None:
-        """Deliver every span that has ended so far; durable when this returns."""
+        """Deliver every span that has ended so far; durable on return."""
 
     def flush(self, timeout: float) -> int:
         """Wait until all is stored, for ``timeout`` seconds at most; return the number of records left."""

@@ -27,23 +27,6 @@ class Actor:
     type: str
 
 
-@dataclass(slots=True)
-class Note:
-    """What was known when a process or step span started.
-
-    Ids are UUIDv7 as text. ``facts`` holds what travels beside the span, ``steps`` numbers the steps of a process.
-    """
-
-    kind: str
-    record_id: str
-    request: Scope | None = None
-    process_id: str | None = None
-    step_id: str | None = None
-    order: int | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    steps: Iterator[int] = field(default_factory=lambda: count(1))
-
-
 class Scope:
     """The request being served: its record id and what the guard learns on the way.
 
@@ -53,9 +36,38 @@ class Scope:
     record_id: str
     finished: bool = False
 
+    def server_span_started(self, span: Any) -> None:
+        """Take the SERVER span that the site's instrumentation started for this request."""
+        raise NotImplementedError
+
     def actor(self) -> Actor | None:
         """Return who the view acts as, as far as that is known now without asking a database."""
         raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Note:
+    """What was known when a process or step span started.
+
+    Ids are UUIDv7 as text. ``facts`` holds what travels beside the span, ``steps`` numbers the steps of a process.
+    """
+
+    kind: str
+    record_id: str
+    scope: Scope | None = None
+    request_id: str | None = None
+    process_id: str | None = None
+    step_id: str | None = None
+    order: int | None = None
+    ambient: Actor | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    steps: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def actor(self) -> Actor | None:
+        """Return who acts: the one named by ``actor()``, else who the view acts as."""
+        if self.ambient is not None:
+            return self.ambient
+        return None if self.scope is None else self.scope.actor()
 
 
 current_request: ContextVar[Scope | None] = ContextVar("otel_audit_request", default=None)

@@ -1,0 +1,218 @@
+"""The one format between emitters, spool, drain and collectors: versioned JSON, captured once and never re-read to hash.
+
+An envelope is a flat JSON object. Its *core* (``v, type, kind, id, service, ids, span, facts``, keys sorted) is the
+captured canonical text: ``hash`` is the SHA-256 of its UTF-8 bytes. ``seal`` puts the provenance (``stream, seq,
+observed, hash``) in front. Unix times are nanoseconds as text, as numbers over 2⁵³ do not survive JSON everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
+
+from otel_audit import attributes as keys
+from otel_audit.conf import conf
+from otel_audit.ids import derived_id
+from otel_audit.redaction import Redactor
+from otel_audit.scope import Actor, Note
+
+__all__ = ["VERSION", "Record", "capture", "encode_event", "encode_request", "encode_span", "parse", "seal"]
+
+VERSION: Final = 1
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One captured record: its id, the canonical text and that text's SHA-256 in hex."""
+
+    id: str
+    core: bytes
+    hash: str
+
+
+def seal(record: Record, stream: str, seq: int, observed: str) -> bytes:
+    """Return the payload of one spool frame: provenance, then the captured text unchanged."""
+    prefix = f'{{"stream":"{stream}","seq":{seq},"observed":"{observed}","hash":"{record.hash}",'
+    return prefix.encode() + record.core[1:]
+
+
+def parse(payload: bytes) -> dict[str, Any]:
+    """Read the payload of one frame."""
+    envelope: dict[str, Any] = json.loads(payload)
+    return envelope
+
+
+def capture(core: Mapping[str, Any]) -> Record:
+    """Fix the canonical text of ``core``, whose values are JSON already, and hash it."""
+    text = _encode(core).encode("ascii")
+    return Record(core.get("id", ""), text, hashlib.sha256(text).hexdigest())
+
+
+def encode_request(span: ReadableSpan, record_id: str, facts: Mapping[str, Any], service: str) -> Record:
+    """Return the record of a request whose facts were collected, and redacted, by the guard."""
+    return capture(
+        {
+            "v": VERSION,
+            "type": "span",
+            "kind": "request",
+            "id": record_id,
+            "service": service,
+            "ids": {"request": record_id, "process": None, "step": None},
+            "span": _span(span),
+            "facts": facts,
+        }
+    )
+
+
+def encode_span(span: ReadableSpan, note: Note, service: str) -> Iterator[Record]:
+    """Yield the record of a request, process or step span, then one for each plain audit event on it."""
+    redactor = conf.redactor
+    # What was given at the start may have been evicted by a flood of attributes since.
+    known, extra = _split({**note.facts.get("attributes", {}), **(span.attributes or {})})
+    facts: dict[str, Any] = {**note.facts, "attributes": redactor.value(known)}
+    if extra:
+        facts["extra"] = {**redactor.value(extra), **(note.facts.get("extra") or {})}
+    if "error" not in facts and (error := _exception(span, redactor)):
+        facts["error"] = error
+    facts["order"] = note.order
+    ids = {
+        "request": note.request_id,
+        "process": note.process_id,
+        "step": note.step_id,
+    }
+    actor = note.actor()
+    facts["actor"] = _actor(actor)
+    yield capture(
+        {
+            "v": VERSION,
+            "type": "span",
+            "kind": note.kind,
+            "id": note.record_id,
+            "service": service,
+            "ids": ids,
+            "span": _span(span),
+            "facts": facts,
+        }
+    )
+    yield from _plain_events(span, note, ids, actor, service, redactor)
+
+
+def encode_event(
+    kind: str,
+    record_id: str,
+    ids: Mapping[str, str | None],
+    facts: Mapping[str, Any],
+    context: SpanContext | None,
+    service: str,
+) -> Record:
+    """Return the record of a sign-in or a registration: it belongs to the span of ``context``."""
+    span = {"trace_id": "", "span_id": ""}
+    if context is not None and context.is_valid:
+        span = {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
+    return capture(
+        {
+            "v": VERSION,
+            "type": "event",
+            "kind": kind,
+            "id": record_id,
+            "service": service,
+            "ids": ids,
+            "span": span,
+            "facts": facts,
+        }
+    )
+
+
+def _span(span: ReadableSpan) -> dict[str, Any]:
+    context = span.get_span_context()
+    parent = span.parent
+    dropped = span.dropped_attributes + span.dropped_events
+    described = {
+        "name": span.name,
+        "trace_id": format_trace_id(context.trace_id) if context else "",
+        "span_id": format_span_id(context.span_id) if context else "",
+        "parent_span_id": format_span_id(parent.span_id) if parent else "",
+        "start": str(span.start_time or 0),
+        "end": str(span.end_time or span.start_time or 0),
+        "status": span.status.status_code.name,
+    }
+    if dropped:
+        described["dropped"] = dropped
+    return described
+
+
+#: Attributes of ours and of the HTTP conventions that become columns; every other one is extra information.
+_OURS: Final = "audit."
+_HTTP: Final = ("http.", "url.", "net.", "network.", "client.", "server.", "user_agent.", "error.", "exception.")
+
+
+def _split(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    known: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in attributes.items():
+        (known if key.startswith((_OURS, *_HTTP)) else extra)[key] = value
+    return known, extra
+
+
+def _exception(span: ReadableSpan, redactor: Redactor) -> dict[str, str] | None:
+    for event in reversed(span.events):
+        if event.name == keys.EVENT_EXCEPTION:
+            found = event.attributes or {}
+            return {
+                "type": str(found.get(keys.EXCEPTION_TYPE, "")),
+                "message": redactor.text(str(found.get(keys.EXCEPTION_MESSAGE, ""))),
+                "stacktrace": redactor.text(str(found.get(keys.EXCEPTION_STACKTRACE, ""))),
+            }
+    return None
+
+
+def _plain_events(
+    span: ReadableSpan,
+    note: Note,
+    ids: Mapping[str, str | None],
+    actor: Actor | None,
+    service: str,
+    redactor: Redactor,
+) -> Iterator[Record]:
+    """Events that plain OpenTelemetry code added; our helpers' own carry a record id and are copies."""
+    for index, event in enumerate(span.events):
+        if event.name not in (keys.EVENT_REGISTRATION, keys.EVENT_LOGIN):
+            continue
+        found = dict(event.attributes or {})
+        if keys.AUDIT_RECORD_ID in found:
+            continue
+        record_id = derived_id(event.timestamp, note.record_id, str(index))
+        read = _registration if event.name == keys.EVENT_REGISTRATION else _login
+        kind, facts = read(redactor.value(found))
+        facts.update(at=str(event.timestamp), actor=_actor(actor))
+        yield encode_event(kind, record_id, ids, facts, span.get_span_context(), service)
+
+
+def _registration(found: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "registration", {
+        "name": found.pop(keys.AUDIT_REGISTRATION_NAME, ""),
+        "success": found.pop(keys.AUDIT_REGISTRATION_SUCCESS, False),
+        "description": found.pop(keys.AUDIT_REGISTRATION_DESCRIPTION, ""),
+        "extra": found or None,
+    }
+
+
+def _login(found: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "login", {
+        "action": found.pop(keys.AUDIT_ACTION, "LOGIN"),
+        "outcome": found.pop(keys.AUDIT_OUTCOME, keys.OUTCOME_SUCCESS),
+        "method": found.pop(keys.AUDIT_LOGIN_METHOD, ""),
+        "user": found.pop(keys.AUDIT_ACTOR_ID, None),
+        "extra": found or None,
+    }
+
+
+def _actor(actor: Actor | None) -> Sequence[str | None] | None:
+    return None if actor is None else (actor.id, actor.name, actor.type)

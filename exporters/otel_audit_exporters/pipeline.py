@@ -1,0 +1,326 @@
+"""One per process: takes ended spans and events from the emitters and makes them durable.
+
+Everything that ends is put on a ``SimpleQueue`` (safe inside garbage collection); ``pump`` encodes what is there and
+delivers it in one go. The guard pumps before the response leaves, our helpers when they exit outside a request, and a
+background thread takes plain OpenTelemetry spans that end outside a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from queue import SimpleQueue
+from typing import Any, Final
+
+from django.db import connections
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext
+
+from otel_audit.attributes import SERVICE_NAME
+from otel_audit.conf import conf
+from otel_audit.edges import edge
+from otel_audit.exceptions import SpoolError
+from otel_audit.scope import Note
+from otel_audit_exporters.drain import Drainer
+from otel_audit_exporters.envelope import Record, encode_event, encode_request, encode_span, parse, seal
+from otel_audit_exporters.spool import SpoolWriter
+from otel_audit_exporters.writer import Outcome, store
+
+__all__ = ["Pipeline", "pipeline"]
+
+logger = logging.getLogger("otel_audit.delivery")
+
+#: Records kept in memory while neither spool nor database takes them; the oldest is counted as lost beyond.
+MAX_HELD: Final = 10_000
+#: A plain span that ends outside a request is in the spool within this many seconds.
+PUMP_DELAY_S: Final = 0.005
+
+Encode = Callable[[], Iterable[Record]]
+
+
+class Pipeline:
+    """Captures records and delivers them as ``OTEL_AUDIT["DELIVERY"]`` says. Implements `otel_audit.delivery.Delivery`."""
+
+    def __init__(self) -> None:
+        self._captures: list[list[dict[str, Any]]] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self._queue: SimpleQueue[Encode] = SimpleQueue()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._pump_lock = threading.Lock()
+        self._start_lock = threading.Lock()
+        self._pump_thread: threading.Thread | None = None
+        self._drainer: Drainer | None = None
+        self._spool: SpoolWriter | None = None
+        self._spool_key: tuple[str, str] | None = None
+        self._held: deque[Record] = deque()
+        self._executor: ThreadPoolExecutor | None = None
+        self._service: str | None = None
+        self._resource: Resource | None = None
+        self.counts: Counter[str] = Counter()
+
+    # ── called by emitters ──────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Start draining this spool directory, which also brings in what an earlier process left."""
+        if conf.delivery == "spool" and conf.drain == "thread" and self._drainer_stale():
+            with edge("pipeline.start"):
+                self._start_drainer()
+
+    def request(
+        self,
+        span: ReadableSpan,
+        record_id: str,
+        facts: Mapping[str, Any],
+        events: Sequence[tuple[str, Mapping[str, Any]]],
+    ) -> None:
+        """Deliver a finished request with its sign-ins, and whatever else has ended; durable when this returns."""
+        service = self.service_name
+        context = span.get_span_context()
+        ids = {"request": record_id, "process": None, "step": None}
+
+        def encode() -> Iterator[Record]:
+            yield encode_request(span, record_id, facts, service)
+            for event_id, event in events:
+                yield encode_event("login", event_id, ids, event, context, service)
+
+        self._queue.put(encode)
+        self.pump()
+
+    def event(
+        self,
+        kind: str,
+        record_id: str,
+        ids: Mapping[str, str | None],
+        facts: Mapping[str, Any],
+        note: Note | None,
+        context: SpanContext | None,
+    ) -> None:
+        """Queue one sign-in or registration; the actor is who acts when it is delivered."""
+        service = self.service_name
+
+        def encode() -> Iterator[Record]:
+            actor = note.actor() if note is not None else None
+            named = (actor.id, actor.name, actor.type) if actor is not None else None
+            yield encode_event(kind, record_id, ids, {"actor": named, **facts}, context, service)
+
+        self._queue.put(encode)
+        self._after_queueing(note)
+
+    def span_started(self, note: Note) -> None:
+        """Make sure that a span which ends outside a request finds the thread that takes it."""
+        if (note.scope is None or note.scope.finished) and self._pump_thread is None and conf.enabled:
+            with self._start_lock:
+                if self._pump_thread is None:
+                    self._pump_thread = threading.Thread(target=self._pump_forever, name="otel-audit-pump", daemon=True)
+                    self._pump_thread.start()
+
+    def span_ended(self, span: ReadableSpan, note: Note) -> None:
+        """Queue a finished span. Takes no lock: garbage collection may call it."""
+        self._queue.put(lambda: encode_span(span, note, self.service_name))
+        if note.scope is None or note.scope.finished:
+            self._wake.put(None)
+
+    def pump(self) -> None:
+        """Deliver every record that was queued before this call; durable when this returns."""
+        with edge("pipeline.pump"), self._pump_lock:
+            records = self._encode_queued()
+            if records or self._held:
+                self._deliver(records)
+
+    def flush(self, timeout: float) -> int:
+        """Wait until all records are in the audit database, ``timeout`` seconds at most; return how many are left."""
+        self.pump()
+        left = len(self._held)
+        if conf.delivery == "spool":
+            left += self.drain(timeout)
+        return left
+
+    def drain(self, timeout: float) -> int:
+        """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left."""
+        if conf.delivery != "spool":
+            return 0
+        drainer = self._drainer if not self._drainer_stale() else None
+        drainer = drainer or Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
+        return drainer.run_until_empty(timeout)
+
+    def status(self) -> dict[str, Any]:
+        """Return this process' counts and what lies in the spool directory."""
+        from otel_audit_exporters.drain import pending
+
+        found: dict[str, Any] = {"delivery": conf.delivery, "enabled": conf.enabled, "held": len(self._held)}
+        found.update({key: self.counts[key] for key in ("captured", "written", "lost")})
+        if conf.delivery == "spool":
+            found["spool_dir"] = str(conf.spool_dir)
+            found.update(pending(conf.spool_dir))
+        return found
+
+    # ── storing ─────────────────────────────────────────────────────────────────────────────────
+
+    def store(self, payloads: Sequence[bytes]) -> Outcome:
+        """Map and write sealed records to the audit database: the drain's sink."""
+        return store(payloads, conf.database)
+
+    @contextmanager
+    def capture(self) -> Iterator[list[dict[str, Any]]]:
+        """Collect the envelopes of everything recorded inside the block; see `otel_audit.testing.capture`."""
+        captured: list[dict[str, Any]] = []
+        self._captures.append(captured)
+        try:
+            yield captured
+            self.pump()
+        finally:
+            self._captures.remove(captured)
+
+    def set_resource(self, resource: Resource) -> None:
+        """Take the resource of the site's tracer provider: it names the service."""
+        self._resource = resource
+        self._service = None
+
+    @property
+    def service_name(self) -> str:
+        """Name of this service: the setting, else the resource of the site's tracer provider."""
+        if (configured := conf.service_name) is not None:
+            return configured
+        if self._service is None:
+            resource = self._resource or Resource.create()
+            self._service = str(resource.attributes.get(SERVICE_NAME, ""))
+        return self._service
+
+    def _encode_queued(self) -> list[Record]:
+        records: list[Record] = []
+        for _ in range(self._queue.qsize()):
+            with edge("pipeline.encode"):
+                records.extend(self._queue.get_nowait()())
+        self.counts["captured"] += len(records)
+        return records
+
+    def _deliver(self, records: list[Record]) -> None:
+        delivery = conf.delivery
+        if delivery == "memory" or self._captures:
+            self._keep(records)
+            if delivery == "memory":
+                return
+        if self._held:
+            records = [*self._held, *records]
+            self._held.clear()
+        if not records:
+            return
+        ways = (self._append, self._write_now) if delivery == "spool" else (self._write_now, self._append)
+        failure: Exception | None = None
+        for way in ways:
+            try:
+                way(records)
+            except Exception as error:  # noqa: BLE001  # any failure means: try the other way, then hold
+                failure = error
+                logger.warning("Audit records could not be delivered by %s: %s", way.__name__.strip("_"), error)
+            else:
+                return
+        self._hold(records, failure)
+
+    def _append(self, records: list[Record]) -> None:
+        self._writer().append(records)
+        if conf.delivery != "spool":
+            self._start_drainer()
+        if self._drainer is not None:
+            self._drainer.wake()
+
+    def _write_now(self, records: list[Record]) -> None:
+        observed = datetime.now(UTC).isoformat(timespec="microseconds")
+        payloads = [seal(record, "", 0, observed) for record in records]
+        if connections[conf.database].in_atomic_block or _in_event_loop():
+            # The caller's transaction may roll back, and an event loop may not use the ORM: a connection of our own.
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, thread_name_prefix="otel-audit-write")
+            self._executor.submit(self.store, payloads).result(timeout=30)
+        else:
+            self.store(payloads)
+        self.counts["written"] += len(records)
+
+    def _hold(self, records: list[Record], failure: Exception | None) -> None:
+        self._held.extend(records)
+        lost = 0
+        while len(self._held) > MAX_HELD:
+            self._held.popleft()
+            lost += 1
+        self.counts["lost"] += lost
+        logger.error(
+            "%d audit records are held in memory, %d are lost: neither spool nor database takes them (%s).",
+            len(self._held),
+            self.counts["lost"],
+            failure,
+        )
+
+    def _keep(self, records: list[Record]) -> None:
+        observed = datetime.now(UTC).isoformat(timespec="microseconds")
+        for captured in self._captures:
+            start = len(captured)
+            captured.extend(
+                parse(seal(record, "memory", start + number, observed)) for number, record in enumerate(records, 1)
+            )
+
+    def _writer(self) -> SpoolWriter:
+        key = (str(conf.spool_dir), conf.fingerprint)
+        if self._spool is None or self._spool_key != key:
+            if self._spool is not None:
+                self._spool.close()
+            self._spool = SpoolWriter(conf.spool_dir, conf.fingerprint, conf.spool_max_bytes)
+            self._spool_key = key
+        return self._spool
+
+    # ── threads ─────────────────────────────────────────────────────────────────────────────────
+
+    def _after_queueing(self, note: Note | None) -> None:
+        """Inside a request the guard pumps; outside one the record is appended at once."""
+        if note is None or note.scope is None or note.scope.finished:
+            self.pump()
+
+    def _drainer_stale(self) -> bool:
+        return self._drainer is None or self._drainer.directory != conf.spool_dir
+
+    def _start_drainer(self) -> None:
+        with self._start_lock:
+            if not self._drainer_stale():
+                return
+            if self._drainer is not None:
+                self._drainer.stop(1.0)
+            try:
+                self._drainer = Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
+                self._drainer.start()
+            except SpoolError as error:
+                logger.warning("The spool directory cannot be drained: %s", error)
+
+    def _pump_forever(self) -> None:
+        while True:
+            self._wake.get()
+            threading.Event().wait(PUMP_DELAY_S)  # what ends together is delivered together
+            self.pump()
+
+    def after_fork_in_child(self) -> None:
+        """Start anew in a forked child: the parent's threads do not exist here, its queue and spool are not ours."""
+        spool = self._spool
+        self._reset()
+        if spool is not None:
+            spool.after_fork_in_child()
+
+
+def _in_event_loop() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+pipeline: Final = Pipeline()
+os.register_at_fork(after_in_child=pipeline.after_fork_in_child)

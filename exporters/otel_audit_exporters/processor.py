@@ -1,0 +1,148 @@
+"""Recognises audit spans when they start and takes them when they end, sampled or not.
+
+``on_end`` can run inside garbage collection while this very thread holds a lock, so it takes none: it puts the span
+on a ``SimpleQueue`` and returns. The ids of the enclosing request, process and step are noted at the start, as rows
+may arrive in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import SpanKind, get_current_span
+
+from otel_audit.attributes import AUDIT_KIND, AUDIT_RECORD_ID, AUDIT_STEP_ORDER, KIND_PROCESS, KIND_STEP
+from otel_audit.edges import edge
+from otel_audit.ids import record_id
+from otel_audit.scope import Note, current_actor, current_note, current_request, note_of, set_note
+
+__all__ = ["AuditSpanProcessor"]
+
+KIND_REQUEST = "request"
+
+
+class AuditSpanProcessor(SpanProcessor):
+    """Takes process and step spans, and with ``server_spans`` the requests that no middleware of ours serves.
+
+    It never raises into the application. One per provider; the package adds it to the site's provider by itself.
+
+    Args:
+        server_spans: also record SERVER spans (the stock route without middleware).
+    """
+
+    def __init__(self, *, server_spans: bool = False) -> None:
+        self.server_spans = server_spans
+        # Live spans by (trace id, span id): what on_end gets is a copy. Weak, so a span that never ends is no leak.
+        self._live: WeakValueDictionary[tuple[int, int], Span] = WeakValueDictionary()
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Note what encloses the span; see `otel_audit.scope.Note`."""
+        with edge("AuditSpanProcessor.on_start"):
+            note = recognise(span, parent_context, server_spans=self.server_spans)
+            if note is not None:
+                context = span.get_span_context()
+                self._live[context.trace_id, context.span_id] = span
+                _pipeline().span_started(note)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Put the span on the queue. No lock, no I/O."""
+        with edge("AuditSpanProcessor.on_end"):
+            context = span.get_span_context()
+            if context is None:
+                return
+            live = self._live.pop((context.trace_id, context.span_id), None)
+            if live is not None and (note := note_of(live)) is not None:
+                _pipeline().span_ended(span, note)
+
+    def shutdown(self) -> None:
+        """Hand over what is queued; the pipeline belongs to the process, not to one provider."""
+        with edge("AuditSpanProcessor.shutdown"):
+            _pipeline().pump()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Wait until every record so far is in the audit database; False when ``timeout_millis`` was too short."""
+        with edge("AuditSpanProcessor.force_flush"):
+            return _pipeline().flush(timeout_millis / 1000) == 0
+        return False
+
+
+def recognise(span: Span, parent_context: Context | None, *, server_spans: bool) -> Note | None:
+    """Attach a `Note` to ``span`` and return it when the span is a record of its own."""
+    scope = current_request.get()
+    if span.kind is SpanKind.SERVER:
+        if scope is not None:
+            scope.server_span_started(span)
+            return None
+        if not server_spans:
+            return None
+        note = Note(KIND_REQUEST, record_id(span.start_time))
+        note.request_id = note.record_id
+        set_note(span, note)
+        return note
+    enclosing = note_of(get_current_span(parent_context))
+    if enclosing is None:
+        enclosing = current_note.get()
+    kind = (span.attributes or {}).get(AUDIT_KIND)
+    if kind not in (KIND_PROCESS, KIND_STEP):
+        if enclosing is not None:
+            set_note(span, enclosing)  # an ordinary span in between must not hide the process
+        return None
+    note = note_for(str(kind), span, enclosing)
+    set_note(span, note)
+    span.set_attribute(AUDIT_RECORD_ID, note.record_id)  # so that the trace leads to the row
+    _lift_event_limit(span)
+    return note
+
+
+def note_for(kind: str, span: Any, enclosing: Note | None) -> Note:
+    """Return the note of a process or step span that starts inside ``enclosing``."""
+    scope = current_request.get() or (enclosing.scope if enclosing is not None else None)
+    attributes = dict(span.attributes or {})
+    note = Note(kind, _given_id(attributes) or record_id(span.start_time), scope=scope, ambient=current_actor.get())
+    note.facts["attributes"] = attributes
+    note.request_id = scope.record_id if scope is not None else (enclosing.request_id if enclosing else None)
+    if kind == KIND_PROCESS:
+        note.process_id = note.record_id
+        return note
+    note.step_id = note.record_id
+    note.order = attributes.get(AUDIT_STEP_ORDER)
+    if enclosing is not None:
+        note.process_id = enclosing.process_id
+        note.steps = enclosing.steps
+        if note.order is None:
+            note.order = next(enclosing.steps)
+    return note
+
+
+def _given_id(attributes: dict[str, Any]) -> str | None:
+    """Return the record id that our class API gave the span, if it is a UUIDv7."""
+    given = attributes.get(AUDIT_RECORD_ID)
+    if not isinstance(given, str):
+        return None
+    try:
+        parsed = UUID(given)
+    except ValueError:
+        return None
+    return str(parsed) if parsed.version == 7 else None
+
+
+def _lift_event_limit(span: Span) -> None:
+    """Keep every registration: by default the SDK forgets the oldest of more than 128 events.
+
+    The field is private; without it such a span is marked incomplete instead.
+    """
+    if isinstance(getattr(span, "_events", None), BoundedList):
+        span._events = BoundedList(None)
+
+
+def _pipeline() -> Any:
+    from otel_audit_exporters.pipeline import pipeline
+
+    return pipeline
+
+

@@ -1,0 +1,283 @@
+"""The two layers of a request: the guard, outermost, and the user's entry, innermost.
+
+The guard alone sees a bad Host, redirects, errors of other middleware and the status that the client really got, and
+it alone emits the request's record, spooled before the response leaves. The user's entry sees the view and its
+exceptions. One body in plain functions, two thin callers: sync and async.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from otel_audit import attributes as keys
+from otel_audit.bodies import watch_stream
+from otel_audit.conf import conf
+from otel_audit.delivery import delivery
+from otel_audit.edges import edge
+from otel_audit.integrations.signin import from_meta
+from otel_audit.provider import private_tracer, site_tracer
+from otel_audit.request_scope import RequestScope, scope_of
+from otel_audit.scope import current_request
+
+__all__ = ["GUARD_PATH", "OTEL_PATH", "AuditMiddleware", "GuardMiddleware", "RequestLoginAuditEventMiddleware"]
+
+GUARD_PATH: Final = "otel_audit.middleware.GuardMiddleware"
+OTEL_PATH: Final = "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware"
+
+GetResponse = Callable[[HttpRequest], Any]
+
+
+class _Layer:
+    """Serves a request as its guard unless a layer further out does so already."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        self._starts_span = OTEL_PATH not in settings.MIDDLEWARE
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Serve ``request``; returns a coroutine under async."""
+        if self._is_async:
+            return self.__acall__(request)
+        passage = _Passage.begin(request, self._starts_span)
+        if passage is None:
+            return self.get_response(request)  # type: ignore[no-any-return]  # Django's own signature
+        try:
+            response = self.get_response(request)
+        except BaseException as error:
+            passage.aborted(error)
+            raise
+        with edge("guard.finish"):
+            passage.resolve_actor()
+            passage.finish(response)
+        return response  # type: ignore[no-any-return]  # Django's own signature
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Serve ``request`` in an event loop."""
+        passage = _Passage.begin(request, self._starts_span)
+        if passage is None:
+            return await self.get_response(request)  # type: ignore[no-any-return]  # Django's own signature
+        try:
+            response = await self.get_response(request)
+            with edge("guard.finish"):
+                await passage.aresolve_actor()
+        except BaseException as error:
+            passage.aborted(error)
+            raise
+        with edge("guard.finish"):
+            if conf.delivery == "sync":
+                await sync_to_async(passage.finish)(response)
+            else:
+                passage.finish(response)
+        return response  # type: ignore[no-any-return]  # Django's own signature
+
+
+class GuardMiddleware(_Layer):
+    """The outer layer. ``otel_audit`` puts it at index 0 of ``MIDDLEWARE`` by itself."""
+
+
+class AuditMiddleware(_Layer):
+    """The entry that a site writes into ``MIDDLEWARE``, wherever it stands; last is best.
+
+    Inside the guard it notes the view's route and exceptions. Where no guard stands outside, it is one.
+    """
+
+    def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> None:
+        """Note the route that was found."""
+        with edge("middleware.process_view"):
+            if (scope := scope_of(request)) is not None:
+                scope.view_found(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        """Note the view's exception before any other middleware turns it into a response."""
+        with edge("middleware.process_exception"):
+            if (scope := scope_of(request)) is not None:
+                scope.failed(exception)
+
+
+class RequestLoginAuditEventMiddleware(AuditMiddleware):
+    """`AuditMiddleware` under the name that ``drf-audit-trail`` users know."""
+
+
+class _Passage:
+    """One request's way through the guard: opens a scope, and a SERVER span unless OpenTelemetry's middleware does."""
+
+    __slots__ = ("_outer", "_span", "_token", "scope")
+
+    def __init__(self, scope: RequestScope) -> None:
+        self.scope = scope
+        self._outer = current_request.get()
+        self._span: Any = None
+        self._token: Any = None
+
+    @classmethod
+    def begin(cls, request: HttpRequest, starts_span: bool) -> _Passage | None:
+        """Open the scope; None when recording is off or a layer further out has opened it."""
+        with edge("guard.begin"):
+            if not conf.enabled or scope_of(request) is not None:
+                return None
+            passage = cls(RequestScope(request, conf.policy.decide(request.path, request.method or "")))
+            current_request.set(passage.scope)
+            with edge("guard.start_span"):
+                delivery().start()
+                passage._start_span(request, starts_span)
+            return passage
+        return None
+
+    def resolve_actor(self) -> None:
+        """Find out who acted, asking for the session's user where the view never did."""
+        with edge("guard.resolve_actor"):
+            user = self.scope.unresolved_user()
+            if user is not None:
+                bool(user.is_authenticated)  # evaluates the lazy object
+        self.scope.settle_actor()
+
+    async def aresolve_actor(self) -> None:
+        """Find out who acted, in an event loop."""
+        with edge("guard.resolve_actor"):
+            user = self.scope.unresolved_user()
+            if user is not None:
+                await sync_to_async(lambda: user.is_authenticated)()
+        self.scope.settle_actor()
+
+    def finish(self, response: HttpResponseBase) -> None:
+        """Emit the record, or see to it that a streaming response does so when it is closed."""
+        self._leave()
+        scope = self.scope
+        with edge("guard.from_meta"):
+            from_meta(scope, response)
+        if response.streaming:
+            with edge("guard.pump"):
+                delivery().pump()
+            watch_stream(response, lambda size, error: self._stream_closed(response, size, error))
+            return
+        self._emit(response, len(response.content))  # type: ignore[attr-defined]  # it does not stream
+
+    def aborted(self, error: BaseException) -> None:
+        """Emit the record of a request that got no response: cancelled, or the process is told to exit."""
+        with edge("guard.aborted"):
+            self._leave()
+            self.scope.settle_actor()
+            self.scope.failed(error)
+            self._emit(None, None)
+
+    def _stream_closed(self, response: HttpResponseBase, size: int, error: BaseException | None) -> None:
+        with edge("guard.stream_closed"):
+            self.scope.failed(error)
+            self._emit(response, size, failed=error is not None)
+
+    def _leave(self) -> None:
+        """Restore what enclosed the request; records of its own still find it by their notes."""
+        if self._token is not None:
+            otel_context.detach(self._token)
+            self._token = None
+        current_request.set(self._outer)
+
+    def _emit(self, response: HttpResponseBase | None, size: int | None, *, failed: bool = False) -> None:
+        scope = self.scope
+        status = response.status_code if response is not None else None
+        for end in scope.at_exit:
+            with edge("guard.at_exit"):
+                end(scope)
+        scope.finished = True
+        if not scope.is_recorded(status):
+            self._end_span(status)
+            delivery().pump()
+            return
+        with edge("guard.facts"):
+            facts = scope.facts(response, response_size=size)
+            if failed:
+                facts["outcome"] = keys.OUTCOME_FAILURE
+            elif response is None:
+                facts["outcome"] = keys.OUTCOME_UNKNOWN
+            delivery().request(self._end_span(status), scope.record_id, facts, scope.logins)
+
+    # ── the SERVER span ─────────────────────────────────────────────────────────────────────────
+
+    def _start_span(self, request: HttpRequest, starts_span: bool) -> None:
+        scope = self.scope
+        enclosing = trace.get_current_span()
+        if enclosing.is_recording():
+            scope.span = enclosing  # an outer WSGI or ASGI instrumentation's
+            return
+        if not starts_span:
+            return
+        parent = propagate.extract(request.META, getter=_META)
+        self._span = site_tracer().start_span(
+            scope.method, context=parent, kind=SpanKind.SERVER, attributes=_attributes(scope)
+        )
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))
+
+    def _end_span(self, status: int | None) -> Any:
+        """End the span that this guard started; return the request's span, a private one where none was recorded."""
+        scope = self.scope
+        if self._span is not None and self._span.is_recording():
+            _conclude(self._span, scope, status)
+        if scope.span is None:
+            parent = trace.set_span_in_context(self._span) if self._span is not None else None
+            scope.span = private_tracer().start_span(
+                scope.method,
+                context=parent,
+                kind=SpanKind.SERVER,
+                attributes=_attributes(scope),
+                start_time=scope.started_ns,
+            )
+            _conclude(scope.span, scope, status)
+        return scope.span
+
+
+class _MetaGetter(Getter[dict[str, Any]]):
+    """Reads propagation headers from ``request.META``."""
+
+    def get(self, carrier: dict[str, Any], key: str) -> list[str] | None:
+        """Return the header ``key``."""
+        value = carrier.get(f"HTTP_{key.upper().replace('-', '_')}")
+        return None if value is None else [value]
+
+    def keys(self, carrier: dict[str, Any]) -> list[str]:
+        """Return the names of all headers."""
+        return [key[5:].lower().replace("_", "-") for key in carrier if key.startswith("HTTP_")]
+
+
+_META = _MetaGetter()
+
+
+def _attributes(scope: RequestScope) -> dict[str, Any]:
+    attributes = {
+        keys.HTTP_REQUEST_METHOD: scope.method,
+        keys.URL_PATH: scope.path,
+        keys.URL_SCHEME: scope.scheme,
+        keys.AUDIT_RECORD_ID: scope.record_id,
+    }
+    if scope.user_agent:
+        attributes[keys.USER_AGENT_ORIGINAL] = scope.user_agent
+    return attributes
+
+
+def _conclude(span: Any, scope: RequestScope, status: int | None) -> None:
+    if scope.route:
+        span.update_name(f"{scope.method} {scope.route}")
+        span.set_attribute(keys.HTTP_ROUTE, scope.route)
+    if status is not None:
+        span.set_attribute(keys.HTTP_RESPONSE_STATUS_CODE, status)
+    if scope.error is not None:
+        span.set_attribute(keys.ERROR_TYPE, type(scope.error).__qualname__)
+    elif status is not None and status >= 500:
+        span.set_attribute(keys.ERROR_TYPE, str(status))
+    if status is None or status >= 500:
+        span.set_status(Status(StatusCode.ERROR))
+    span.end()

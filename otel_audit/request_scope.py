@@ -1,0 +1,246 @@
+"""One request as the guard sees it: what is known at the door, what is learned on the way, and the facts it makes.
+
+What identifies the request is read at the door, as a view may spoil ``request.META``, ``.method`` or ``.user``. All
+values are redacted here, before anything leaves the request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import LazyObject, empty
+
+from otel_audit import attributes as keys
+from otel_audit.bodies import TeeStream
+from otel_audit.client_ip import client_address, parse_networks
+from otel_audit.conf import conf
+from otel_audit.ids import record_id
+from otel_audit.processes import describe_exception
+from otel_audit.scope import Actor, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_audit.policy import Decision
+
+__all__ = ["BODY_LIMIT", "META_LOGIN", "META_REQUEST", "RequestScope", "scope_of"]
+
+#: The ancestor's places for a view's own data; always dicts, as its documented example assigns into them.
+META_REQUEST: Final = "drf_request_audit_event"
+META_LOGIN: Final = "drf_login_audit_event"
+#: Bytes of a body that are stored; size and SHA-256 are those of the whole.
+BODY_LIMIT: Final = 64 * 1024
+
+_ATTRIBUTE: Final = "_otel_audit_scope"
+_ALWAYS_RECORDED: Final = frozenset({401, 403})
+
+
+def scope_of(request: Any) -> RequestScope | None:
+    """Return the scope of a Django or DRF request, or None where no guard saw it."""
+    found = getattr(getattr(request, "_request", request), _ATTRIBUTE, None)
+    return found if isinstance(found, RequestScope) else None
+
+
+class RequestScope(Scope):
+    """A request that is being served. See `otel_audit.scope.Scope`."""
+
+    def __init__(self, request: HttpRequest, decision: Decision) -> None:
+        meta = request.META
+        self.started_ns = time.time_ns()
+        self._clock = time.perf_counter_ns()
+        self.record_id = record_id(self.started_ns)
+        self.finished = False
+        self.request = request
+        self.decision = decision
+        self.method = request.method or ""
+        self.path = request.path
+        self.scheme = request.scheme or ""
+        self.query = meta.get("QUERY_STRING", "")
+        self.user_agent = meta.get("HTTP_USER_AGENT", "")
+        self.content_type = meta.get("CONTENT_TYPE", "")
+        self.content_length = meta.get("CONTENT_LENGTH", "")
+        self.remote_addr = meta.get("REMOTE_ADDR") or ""
+        self.forwarded_for = meta.get("HTTP_X_FORWARDED_FOR")
+        self.forwarded = meta.get("HTTP_FORWARDED")
+        self.has_session_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
+        self.route = ""
+        self.route_kwargs: Mapping[str, Any] = {}
+        self.span: Any = None
+        self.error: BaseException | None = None
+        self.extra: dict[str, Any] = {}
+        self.logins: list[tuple[str, dict[str, Any]]] = []
+        self.metadata_only = False
+        self.acting_user: Any = None
+        self.at_exit: list[Callable[[RequestScope], None]] = []
+        self._user_at_view: Any = None
+        self._actor: Actor | None = None
+        self._tee: TeeStream | None = None
+        setattr(request, _ATTRIBUTE, self)
+        meta[META_REQUEST] = {}
+        meta[META_LOGIN] = {}
+        if decision.request_body and hasattr(request, "_stream"):
+            self._tee = TeeStream(request._stream, BODY_LIMIT)
+            request._stream = self._tee
+
+    # ── learned on the way ──────────────────────────────────────────────────────────────────────
+
+    def server_span_started(self, span: Any) -> None:
+        """Take the first SERVER span that starts inside this request."""
+        if self.span is None:
+            self.span = span
+
+    def view_found(self, request: HttpRequest) -> None:
+        """Note the route and who was there before the view ran."""
+        match = request.resolver_match
+        if match is not None:
+            self.route = match.route or ""
+            self.route_kwargs = match.kwargs
+        self._user_at_view = request.__dict__.get("user")
+
+    def failed(self, error: BaseException | None) -> None:
+        """Note an exception; the latest one is what the client's response came from."""
+        if error is not None:
+            self.error = error
+
+    def actor(self) -> Actor | None:
+        """Return who the view acts as, as far as it is known without asking a database."""
+        return self._actor if self._actor is not None else _described(self._known_user())
+
+    # ── on the way out ──────────────────────────────────────────────────────────────────────────
+
+    def unresolved_user(self) -> Any:
+        """Return the session's user that nobody asked for yet, or None; looking at it costs the guard two queries."""
+        user = self.request.__dict__.get("user", self._user_at_view)
+        if not self.has_session_cookie or self._known_user() is not None or not conf.resolve_actor:
+            return None
+        return user if isinstance(user, LazyObject) else None
+
+    def settle_actor(self) -> None:
+        """Fix who acted; from here on nothing the site does changes it."""
+        self._actor = _described(self._known_user())
+
+    def is_recorded(self, status: int | None) -> bool:
+        """Whether the policy, or what happened, asks for a record: sign-ins, denials and 5xx always have one."""
+        if self.decision.record or self.logins or self.error is not None:
+            return True
+        return status is None or status in _ALWAYS_RECORDED or status >= 500
+
+    def elapsed_ms(self) -> float:
+        """Return the milliseconds since the request came in, by the monotonic clock."""
+        return (time.perf_counter_ns() - self._clock) / 1e6
+
+    def facts(self, response: HttpResponseBase | None, *, response_size: int | None = None) -> dict[str, Any]:
+        """Return everything about the request that travels beside its span, redacted and JSON-able."""
+        redactor = conf.redactor
+        status = response.status_code if response is not None else None
+        changed: list[str] = []
+        facts: dict[str, Any] = {
+            "method": self.method,
+            "url": redactor.route(self.path, self.route, self.route_kwargs),
+            "route": self.route,
+            "query": redactor.query(self.query),
+            "scheme": self.scheme,
+            "address": client_address(
+                self.remote_addr, self.forwarded_for, self.forwarded, _networks(conf.trusted_proxies)
+            ),
+            "user_agent": redactor.text(self.user_agent),
+            "status": status,
+            "duration_ms": round(self.elapsed_ms(), 3),
+            "actor": self._actor_facts(),
+            "request_size": self._request_size(),
+            "response_size": response_size,
+        }
+        self._add_bodies(facts, changed, response)
+        if self.error is not None:
+            facts["error"] = describe_exception(self.error)
+        if extra := self._extra():
+            facts["extra"] = redactor.value(extra)
+        if changed:
+            facts["changed"] = changed
+        return facts
+
+    def _known_user(self) -> Any:
+        """Return the user object that authentication resolved, or None where nobody asked."""
+        candidates = (
+            self.acting_user,
+            self.request.__dict__.get("user"),
+            getattr(self.request, "_acached_user", None),
+            self._user_at_view,
+        )
+        for user in candidates:
+            if isinstance(user, LazyObject) and user._wrapped is empty:
+                continue
+            if user is not None and hasattr(user, "is_authenticated"):
+                return user
+        return None
+
+    def _actor_facts(self) -> tuple[str | None, str, str] | None:
+        actor = self.actor()
+        return None if actor is None else (actor.id, actor.name, actor.type)
+
+    def _request_size(self) -> int | None:
+        if self.content_length.isascii() and self.content_length.isdigit() and len(self.content_length) < 19:
+            return int(self.content_length)
+        return self._tee.captured().size if self._tee is not None else None
+
+    def _add_bodies(self, facts: dict[str, Any], changed: list[str], response: HttpResponseBase | None) -> None:
+        if self.metadata_only or self.logins:
+            return
+        redactor = conf.redactor
+        if self._tee is not None:
+            captured = self._tee.captured()
+            if captured.size:
+                body = redactor.body(
+                    captured.data,
+                    self.content_type,
+                    total_size=captured.size,
+                    sha256=captured.sha256,
+                    truncated=captured.truncated,
+                )
+                facts["request_body"] = body.text
+                changed.extend(f"request_body:{word}" for word in body.changed)
+        if self.decision.response_body and response is not None and not response.streaming:
+            content = response.content  # type: ignore[attr-defined]  # every response that does not stream has it
+            if content:
+                body = redactor.body(
+                    content[:BODY_LIMIT],
+                    response.get("Content-Type", ""),
+                    total_size=len(content),
+                    sha256=None,
+                    truncated=len(content) > BODY_LIMIT,
+                )
+                facts["response_body"] = body.text
+                changed.extend(f"response_body:{word}" for word in body.changed)
+
+    def _extra(self) -> Any:
+        """Return what the view wrote into ``request.META`` and by ``annotate``."""
+        written = self.request.META.get(META_REQUEST)
+        found = written.get("extra_informations") if isinstance(written, dict) else None
+        if not self.extra:
+            return found
+        if isinstance(found, dict) or found is None:
+            return {**(found or {}), **self.extra}
+        return {"extra_informations": found, **self.extra}
+
+
+def _described(user: Any) -> Actor | None:
+    """Return the actor for a user object: key and name are copied, so they outlive the user."""
+    if user is None:
+        return None
+    if not user.is_authenticated:
+        return Actor(None, keys.ACTOR_ANONYMOUS, keys.ACTOR_USER)
+    key = getattr(user, conf.user_pk_name, None)
+    if key is None:
+        key = getattr(user, "pk", None)
+    name = user.get_username() if hasattr(user, "get_username") else str(user)
+    return Actor(None if key is None else str(key), str(name), keys.ACTOR_USER)
+
+
+@lru_cache(maxsize=8)
+def _networks(trusted: tuple[str, ...]) -> Any:
+    return parse_networks(trusted)

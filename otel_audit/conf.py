@@ -1,108 +1,112 @@
-"""The only reader of settings: one property per key of ``OTEL_AUDIT``, read when used, one default each.
+"""The only reader of settings: one property per key of ``OTEL_AUDIT``, read when it is used.
 
-The names of ``drf-audit-trail`` are read where the new key is absent; `otel_audit.checks` tells the user the new
-name. Nothing is cached but what is derived from an unchanged value, so ``override_settings`` works.
+The names of ``drf-audit-trail`` are read where the new key is absent; `otel_audit.checks` says the new name.
+A value that is wrong never raises here: the property falls back, says so once in the log, and a check says
+what to write. What a value was read into is kept as long as that very object stands in ``OTEL_AUDIT``, so
+``override_settings`` and plain assignment both work and a request pays next to nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
-from django.conf import settings
+from django.conf import Settings, settings
+from django.core.signals import setting_changed
+from django.db import connections
 
-from otel_audit.policy import Policy, Rule
+from otel_audit.options import LEGACY_OPTIONS, OPTIONS, Option, spool_directory
+from otel_audit.policy import Policy
 from otel_audit.redaction import Redactor
 
-__all__ = ["DEFAULTS", "LEGACY_NAMES", "AuditSettings", "conf", "in_test_environment"]
+__all__ = ["DEFAULTS", "LEGACY_NAMES", "AuditSettings", "conf", "database_fingerprint", "in_test_environment"]
 
-DEFAULTS: Final[dict[str, Any]] = {
-    "ENABLED": True,
-    "DATABASE": "default",
-    "SERVICE_NAME": None,
-    "DELIVERY": None,  # "spool", and "memory" in Django's test environment
-    "SPOOL_DIR": None,
-    "SPOOL_MAX_BYTES": 1024 * 1024 * 1024,
-    "DRAIN": "thread",
-    "POLICY": None,
-    "REDACT": (),
-    "RESOLVE_ACTOR": True,
-    "TRUSTED_PROXIES": (),
-    "AUTH_URLS": (),
-    "AUTH_FAILED_STATUS_CODES": (401,),
-    "USER_PK_NAME": "pk",
-    "OTLP": None,
-    "TRACE_URL": None,
-}
+logger = logging.getLogger("otel_audit.conf")
 
+SETTING: Final = "OTEL_AUDIT"
+#: The variable that says where the spool is, where ``SPOOL_DIR`` does not.
+SPOOL_VARIABLE: Final = "OTEL_AUDIT_SPOOL_DIR"
+
+DEFAULTS: Final[dict[str, Any]] = {key: option.default for key, option in OPTIONS.items()}
 #: New key → the ancestor's names for it, the documented spelling first.
 LEGACY_NAMES: Final[dict[str, tuple[str, ...]]] = {
-    "DATABASE": ("DRF_AUDIT_TRAIL_DATABASE_ALIAS",),
-    "AUTH_URLS": ("DRF_AUDIT_TRAIL_AUTH_URL",),
-    "AUTH_FAILED_STATUS_CODES": (
-        "DRF_AUDIT_TRAIL_AUTH_STATUS_CODE_FAILED",
-        "DRF_AUDIT_TRAIL_AUTH_STATUS_CODE_FALIED",
-    ),
-    "USER_PK_NAME": ("DRF_AUDIT_TRAIL_USER_PK_NAME",),
+    key: option.legacy for key, option in OPTIONS.items() if option.legacy
 }
 
-#: The ancestor's URL settings that became rules of ``POLICY``.
-LEGACY_REQUEST_URLS: Final = "DRF_AUDIT_TRAIL_REQUEST_AUDIT_URLS"
-LEGACY_NO_REQUEST_BODY: Final = "DRF_AUDIT_TRAIL_NOTSAVE_REQUEST_BODY_URLS"
-LEGACY_NO_RESPONSE_BODY: Final = "DRF_AUDIT_TRAIL_NOTSAVE_RESPONSE_BODY_URLS"
+T = TypeVar("T")
+
+_ABSENT: Final = object()
+_SPOOL_VARIABLES: Final = (SPOOL_VARIABLE, "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME")
+
+
+class _Key(Generic[T]):
+    """A key of ``OTEL_AUDIT`` as an attribute of `AuditSettings`, of the type that its option reads."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __get__(self, instance: AuditSettings, owner: type[AuditSettings]) -> T:
+        value: T = instance.value(self.key)
+        return value
 
 
 class AuditSettings:
     """Typed view of ``settings.OTEL_AUDIT``; every property is read when it is used."""
 
-    def raw(self, key: str) -> Any:
-        """Return what the user wrote for ``key``, else the ancestor's setting, else the default."""
-        configured = getattr(settings, "OTEL_AUDIT", None)
-        if isinstance(configured, Mapping) and key in configured:
-            return configured[key]
-        for name in LEGACY_NAMES.get(key, ()):
-            if hasattr(settings, name):
-                return getattr(settings, name)
-        return DEFAULTS[key]
+    #: Whether anything is recorded at all.
+    enabled = _Key[bool]("ENABLED")
+    #: Name of this service, or None where the OpenTelemetry resource decides.
+    service_name = _Key[str | None]("SERVICE_NAME")
+    #: ``"thread"``: this process drains its spool directory; ``"external"``: the command ``drain --watch``
+    #: does.
+    drain = _Key[str]("DRAIN")
+    #: Upper limit of the spool directory in bytes.
+    spool_max_bytes = _Key[int]("SPOOL_MAX_BYTES")
+    #: Names of secrets beside the built-in ones.
+    redact_keys = _Key[tuple[str, ...]]("REDACT")
+    #: Whether the guard resolves the session's user when the view never asked for it.
+    resolve_actor = _Key[bool]("RESOLVE_ACTOR")
+    #: Networks whose forwarded headers are believed.
+    trusted_proxies = _Key[tuple[str, ...]]("TRUSTED_PROXIES")
+    #: Paths of sign-in views that send no Django signal, each compared as a whole.
+    auth_urls = _Key[tuple[str, ...]]("AUTH_URLS")
+    #: Status codes by which those views say that a sign-in failed.
+    auth_failed_status_codes = _Key[tuple[int, ...]]("AUTH_FAILED_STATUS_CODES")
+    #: Attribute of the user object that is recorded as the actor's key.
+    user_pk_name = _Key[str]("USER_PK_NAME")
+    #: Forwarding: endpoint, protocol, headers, timeout; None where only the standard variables count.
+    otlp = _Key[Mapping[str, Any] | None]("OTLP")
+    #: Template of a link to the trace, with ``{trace_id}`` and ``{span_id}``.
+    trace_url = _Key[str | None]("TRACE_URL")
 
-    @property
-    def enabled(self) -> bool:
-        """Whether anything is recorded at all."""
-        return bool(self.raw("ENABLED"))
+    def __init__(self) -> None:
+        # Key → what stood there and what it was read into; other names → inputs and what was made of them.
+        self._read: dict[str, tuple[Any, Any]] = {}
+        self._made: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self._complained: set[str] = set()
+        setting_changed.connect(self._forget)
+
+    # ── made of several values ──────────────────────────────────────────────────────────────────
 
     @property
     def database(self) -> str:
         """Alias of the audit database."""
-        return str(self.raw("DATABASE"))
-
-    @property
-    def service_name(self) -> str | None:
-        """Name of this service, or None where the OpenTelemetry resource decides."""
-        name = self.raw("SERVICE_NAME")
-        return None if name is None else str(name)
+        alias: str = self.value("DATABASE")
+        if alias in connections.settings:
+            return alias
+        self._complain("DATABASE", [f"{alias!r} is no alias of DATABASES"])
+        return str(DEFAULTS["DATABASE"])
 
     @property
     def delivery(self) -> str:
         """``"spool"``, ``"sync"`` or ``"memory"``; memory by default in Django's test environment."""
-        value = self.raw("DELIVERY")
-        if value is None:
-            return "memory" if in_test_environment() else "spool"
-        return str(value)
-
-    @property
-    def drain(self) -> str:
-        """``"thread"``: this process drains its spool directory; ``"external"``: ``otel_audit drain --watch`` does."""
-        return str(self.raw("DRAIN"))
-
-    @property
-    def spool_max_bytes(self) -> int:
-        """Upper limit of the spool directory in bytes."""
-        return int(self.raw("SPOOL_MAX_BYTES"))
+        return self.value("DELIVERY") or ("memory" if in_test_environment() else "spool")
 
     @property
     def fingerprint(self) -> str:
@@ -112,74 +116,105 @@ class AuditSettings:
     @property
     def spool_dir(self) -> Path:
         """Directory of the spool: ``SPOOL_DIR``, ``$OTEL_AUDIT_SPOOL_DIR``, else one per target database."""
-        configured = self.raw("SPOOL_DIR") or os.environ.get("OTEL_AUDIT_SPOOL_DIR")
-        if configured:
-            return Path(configured)
-        if state := os.environ.get("STATE_DIRECTORY"):
-            return Path(state.split(":")[0]) / self.fingerprint
-        home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return Path(home) / "otel-audit" / self.fingerprint
+        inputs = (self.value("SPOOL_DIR"), self.fingerprint, *map(os.environ.get, _SPOOL_VARIABLES))
+        made = self._made.get("spool_dir")
+        if made is None or made[0] != inputs:
+            made = self._made["spool_dir"] = (inputs, self._spool_dir(*inputs[:2]))
+        return made[1]
 
     @property
     def policy(self) -> Policy:
         """The rules that say how much of a request is recorded."""
-        configured = self.raw("POLICY")
-        return _policy(
-            _freeze(configured) if configured is not None else None,
-            _freeze(getattr(settings, LEGACY_REQUEST_URLS, None)),
-            _freeze(getattr(settings, LEGACY_NO_REQUEST_BODY, ())),
-            _freeze(getattr(settings, LEGACY_NO_RESPONSE_BODY, ())),
-            settings.STATIC_URL,
-        )
-
-    @property
-    def redact_keys(self) -> tuple[str, ...]:
-        """Names of secrets beside the built-in ones."""
-        return tuple(self.raw("REDACT"))
+        inputs = (self.value("POLICY"), self.value("AUTH_URLS"), settings.STATIC_URL)
+        made = self._made.get("policy")
+        if made is None or made[0][0] is not inputs[0] or made[0][1:] != inputs[1:]:
+            made = self._made["policy"] = (inputs, self._policy(*inputs))
+        return made[1]
 
     @property
     def redactor(self) -> Redactor:
         """The redactor for this site's names of secrets, made once."""
-        return _redactor(self.redact_keys)
+        return _redactor(self.value("REDACT"))
 
-    @property
-    def resolve_actor(self) -> bool:
-        """Whether the guard resolves the session's user when the view never asked for it."""
-        return bool(self.raw("RESOLVE_ACTOR"))
+    # ── for the checks ──────────────────────────────────────────────────────────────────────────
 
-    @property
-    def trusted_proxies(self) -> tuple[str, ...]:
-        """Networks whose forwarded headers are believed."""
-        return tuple(self.raw("TRUSTED_PROXIES"))
+    def written(self) -> Any:
+        """Return what the site wrote as ``OTEL_AUDIT``, whatever it is; None where it wrote nothing."""
+        # A look into the settings object itself: Django's lazy one takes 1 µs for a setting that is not
+        # there.
+        holder = settings._wrapped  # type: ignore[misc]  # unknown to the plugin
+        return vars(holder).get(SETTING) if type(holder) is Settings else getattr(settings, SETTING, None)
 
-    @property
-    def auth_urls(self) -> tuple[str, ...]:
-        """Paths of sign-in views that send no Django signal."""
-        value = self.raw("AUTH_URLS")
-        return (value,) if isinstance(value, str) else tuple(value)
+    def source(self, key: str) -> tuple[str, Any]:
+        """Return the name of the setting that counts for ``key``, and what stands there, else the default."""
+        written = self.written()
+        if isinstance(written, Mapping) and key in written:
+            return f"{SETTING}[{key!r}]", written[key]
+        for name in OPTIONS[key].legacy:
+            if hasattr(settings, name):
+                return name, getattr(settings, name)
+        return f"{SETTING}[{key!r}]", OPTIONS[key].default
 
-    @property
-    def auth_failed_status_codes(self) -> tuple[int, ...]:
-        """Status codes by which those views say that a sign-in failed."""
-        value = self.raw("AUTH_FAILED_STATUS_CODES")
-        return (value,) if isinstance(value, int) else tuple(value)
+    def raw(self, key: str) -> Any:
+        """Return what the user wrote for ``key``, else the ancestor's setting, else the default."""
+        return self.source(key)[1]
 
-    @property
-    def user_pk_name(self) -> str:
-        """Attribute of the user object that is recorded as the actor's key."""
-        return str(self.raw("USER_PK_NAME"))
+    def legacy(self, name: str) -> tuple[Any, list[str]]:
+        """Read one of the ancestor's URL settings; return its rules and what is wrong with it."""
+        option: Option = LEGACY_OPTIONS[name]
+        return option.read(getattr(settings, name, option.default))
 
-    @property
-    def otlp(self) -> Mapping[str, Any] | None:
-        """Forwarding: endpoint, protocol, headers, …; None where only the standard variables count."""
-        value = self.raw("OTLP")
-        return value if isinstance(value, Mapping) else None
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def trace_url(self) -> str | None:
-        """Template of a link to the trace, with ``{trace_id}`` and ``{span_id}``."""
-        value = self.raw("TRACE_URL")
-        return None if value is None else str(value)
+    def value(self, key: str) -> Any:
+        """Return what ``key`` was read into: the user's value, or what counts where that is wrong."""
+        written = self.written()
+        # Most are a plain dict, and asking that first is cheaper than the abstract class.
+        is_mapping = type(written) is dict or isinstance(written, Mapping)
+        found = written.get(key, _ABSENT) if is_mapping else _ABSENT
+        known = self._read.get(key)
+        if known is not None and known[0] is found:
+            return known[1]
+        name, raw = self.source(key)
+        value, wrong = OPTIONS[key].read(raw)
+        self._complain(name, wrong)
+        self._read[key] = (found, value)
+        return value
+
+    def _policy(self, rules: Any, auth_urls: Any, static_url: Any) -> Policy:
+        lists = []
+        for name in LEGACY_OPTIONS:
+            read, wrong = self.legacy(name)
+            self._complain(name, wrong)
+            lists.append(read)
+        is_path = isinstance(static_url, str) and static_url.startswith("/") and static_url.strip("/") != ""
+        return Policy(rules, frozenset(auth_urls), static_url if is_path else None, *lists)
+
+    def _spool_dir(self, configured: Path | None, fingerprint: str) -> Path:
+        if configured is not None:
+            return configured
+        if variable := os.environ.get(SPOOL_VARIABLE):
+            path, wrong = spool_directory(variable)
+            if path is not None:
+                return path  # type: ignore[no-any-return]  # the option reads a Path
+            self._complain(SPOOL_VARIABLE, wrong)
+        if state := os.environ.get("STATE_DIRECTORY"):
+            return Path(state.split(":")[0]) / fingerprint
+        return _state_home() / "otel-audit" / fingerprint
+
+    def _complain(self, name: str, wrong: list[str]) -> None:
+        """Log what is wrong, once for as long as the process lives."""
+        for sentence in wrong:
+            message = f"{name}: {sentence}"
+            if message not in self._complained:
+                self._complained.add(message)
+                logger.error(
+                    "%s; otel_audit goes on without it. 'manage.py check' says what to write.", message
+                )
+
+    def _forget(self, **_kwargs: Any) -> None:
+        self._read.clear()
+        self._made.clear()
 
 
 conf = AuditSettings()
@@ -192,35 +227,25 @@ def in_test_environment() -> bool:
 
 
 def database_fingerprint(alias: str) -> str:
-    """Return 16 hex digits that name the database behind ``alias``: engine, host, port and name, no credentials."""
-    from django.db import connections
+    """Return 16 hex digits that name the database behind ``alias``, made without its credentials."""
+    target = connections.settings[alias]  # the very dict that a test's database changes, without a connection
+    return _fingerprint(*(str(target.get(key) or "") for key in ("ENGINE", "HOST", "PORT", "NAME")))
 
-    target = connections[alias].settings_dict
-    parts = [str(target.get(key) or "") for key in ("ENGINE", "HOST", "PORT", "NAME")]
+
+def _state_home() -> Path:
+    if home := os.environ.get("XDG_STATE_HOME"):
+        return Path(home)
+    try:
+        return Path.home() / ".local" / "state"
+    except RuntimeError:  # a container's user may have neither HOME nor an entry in the password database
+        return Path("/var/lib")
+
+
+@lru_cache(maxsize=8)
+def _fingerprint(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _freeze(value: Any) -> Any:
-    """Make lists and dicts hashable, so that an unchanged setting is compiled once."""
-    if isinstance(value, Mapping):
-        return tuple(sorted((key, _freeze(item)) for key, item in value.items()))
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(_freeze(item) for item in value)
-    return value
 
 
 @lru_cache(maxsize=8)
 def _redactor(keys: tuple[str, ...]) -> Redactor:
     return Redactor(keys)
-
-
-@lru_cache(maxsize=8)
-def _policy(rules: Any, request_urls: Any, no_request_body: Any, no_response_body: Any, static_url: str) -> Policy:
-    written = [Rule.parse(dict(rule)) for rule in rules or ()]
-    return Policy.build(
-        written,
-        request_urls=request_urls,
-        no_request_body=no_request_body,
-        no_response_body=no_response_body,
-        static_url=static_url,
-    )

@@ -1,0 +1,1 @@
+"""Django system checks: what is wrong with the settings, and what to write instead."""

@@ -1,0 +1,264 @@
+"""The table of settings: for each key of ``OTEL_AUDIT`` its default, what it accepts and what to write.
+
+A reader never raises. It returns the value to use and what is wrong with what was written: `otel_audit.conf`
+uses the one, `otel_audit.checks` says the other, so that a rule stands in one place. What is wrong falls
+back to the side that leaks less: a name of a secret that can be read is kept although its neighbour cannot.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from string import Formatter
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from otel_audit.client_ip import parse_networks
+from otel_audit.exceptions import ConfigurationError
+from otel_audit.patterns import MAX_PATTERN
+from otel_audit.policy import LEVELS, parse_legacy, parse_rules
+
+__all__ = ["LEGACY_OPTIONS", "OPTIONS", "OTLP_KEYS", "Option", "Read", "shown", "spool_directory"]
+
+#: The value to use, and a sentence for each thing that is wrong with what was written.
+Read = tuple[Any, list[str]]
+
+OTLP_KEYS: Final = ("endpoint", "headers", "protocol", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key: what counts when it is absent, how it is read, what to write, the ancestor's names for it."""
+
+    default: Any
+    read: Callable[[Any], Read]
+    write: str
+    legacy: tuple[str, ...] = ()
+
+
+def shown(value: Any) -> str:
+    """Return ``value`` for a message: short, and without what may be a password."""
+    text = reprlib.repr(value)
+    return f"a {type(value).__name__} with a URL in it" if "://" in text or "@" in text else text
+
+
+def spool_directory(value: Any) -> Read:
+    """Read the path of the spool directory."""
+    if isinstance(value, str | PathLike):
+        try:
+            path = Path(fspath(value))
+        except (TypeError, ValueError):
+            return None, [f"{shown(value)} is no path"]
+        if path.is_absolute() and "\0" not in str(path):
+            return path, []
+        return None, [f"{shown(str(path))} is no absolute path: each process would use another directory"]
+    return None, [f"{shown(value)} is neither a path nor None"]
+
+
+def _boolean(default: bool) -> Callable[[Any], Read]:
+    def read(value: Any) -> Read:
+        if isinstance(value, bool):
+            return value, []
+        return default, [f"{shown(value)} is neither True nor False"]
+
+    return read
+
+
+def _choice(default: str | None, *choices: str) -> Callable[[Any], Read]:
+    def read(value: Any) -> Read:
+        if value == default or (isinstance(value, str) and value in choices):
+            return value, []
+        return default, [f"{shown(value)} is none of {', '.join(map(repr, choices))}"]
+
+    return read
+
+
+def _name(default: str | None) -> Callable[[Any], Read]:
+    def read(value: Any) -> Read:
+        if (isinstance(value, str) and value.strip()) or (value is None and default is None):
+            return value, []
+        return default, [f"{shown(value)} is no name"]
+
+    return read
+
+
+def _spool_dir(value: Any) -> Read:
+    return (None, []) if value is None else spool_directory(value)
+
+
+def _bytes(value: Any) -> Read:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value, []
+    return _SPOOL_MAX_BYTES, [f"{shown(value)} is no number of bytes"]
+
+
+def _policy(value: Any) -> Read:
+    return ((), []) if value is None else parse_rules(value)
+
+
+def _each(value: Any, accept: Callable[[Any], Any], what: str) -> Read:
+    """Read a list, or one item in its place; keep what ``accept`` makes of each, leave out its Nones."""
+    items = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    read = [(item, accept(item)) for item in items]
+    wrong = [f"{shown(item)} is no {what}" for item, taken in read if taken is None]
+    return tuple(taken for _, taken in read if taken is not None), wrong
+
+
+def _redact(value: Any) -> Read:
+    return _each(
+        value, lambda item: item if isinstance(item, str) and item.strip() else None, "name of a key"
+    )
+
+
+def _trusted_proxies(value: Any) -> Read:
+    return _each(value, _network, "address or network without host bits")
+
+
+def _network(item: Any) -> str | None:
+    if not isinstance(item, str):
+        return None
+    try:
+        parse_networks((item,))
+    except ConfigurationError:
+        return None
+    return item
+
+
+def _auth_urls(value: Any) -> Read:
+    return _each(value, lambda item: item if isinstance(item, str) and item.startswith("/") else None, "path")
+
+
+def _status_codes(value: Any) -> Read:
+    def accept(item: Any) -> int | None:
+        return item if isinstance(item, int) and not isinstance(item, bool) and 100 <= item <= 599 else None
+
+    codes, wrong = _each(value, accept, "HTTP status code")
+    return (codes or (401,)) if wrong else codes, wrong
+
+
+def _otlp(value: Any) -> Read:
+    """Read the forwarding options. No message shows a value: endpoint and headers may hold credentials."""
+    if value is None:
+        return None, []
+    if not isinstance(value, Mapping):
+        return None, [f"a {type(value).__name__} is no dict"]
+    wrong = [
+        f"its {key!r} {problem}"
+        for key, accept, problem in (
+            ("endpoint", _is_endpoint, "is no full URL"),
+            (
+                "protocol",
+                lambda found: found in ("http/protobuf", "grpc"),
+                "is neither 'http/protobuf' nor 'grpc'",
+            ),
+            ("headers", _are_headers, "is no dict of texts"),
+            ("timeout", _is_timeout, "is no number of seconds"),
+        )
+        if value.get(key) is not None and not accept(value[key])
+    ]
+    unknown = [f"it has the unknown key {shown(key)}" for key in value if key not in OTLP_KEYS]
+    return (None if wrong else value), wrong + unknown
+
+
+def _is_endpoint(found: Any) -> bool:
+    if not isinstance(found, str):
+        return False
+    try:
+        parts = urlsplit(found)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _are_headers(found: Any) -> bool:
+    return isinstance(found, Mapping) and all(
+        isinstance(text, str) and text.isprintable() for item in found.items() for text in item
+    )
+
+
+def _is_timeout(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found < 3600
+
+
+def _trace_url(value: Any) -> Read:
+    if value is None:
+        return None, []
+    if not isinstance(value, str) or not re.match("https?://", value):
+        return None, [f"{shown(value)} is no URL"]
+    try:
+        fields = {field for _, field, _, _ in Formatter().parse(value) if field is not None}
+    except ValueError as error:
+        return None, [f"it is no template: {error}"]
+    if "trace_id" not in fields:
+        return None, ["it has no {trace_id}"]
+    unknown = sorted(fields - {"trace_id", "span_id"})
+    return (None, [f"it has the unknown field {shown(unknown[0])}"]) if unknown else (value, [])
+
+
+_SPOOL_MAX_BYTES: Final = 1024 * 1024 * 1024
+
+OPTIONS: Final[dict[str, Option]] = {
+    "ENABLED": Option(True, _boolean(True), "True or False"),
+    "DATABASE": Option(
+        "default",
+        _name("default"),
+        "an alias of DATABASES, such as 'audit'",
+        ("DRF_AUDIT_TRAIL_DATABASE_ALIAS",),
+    ),
+    "SERVICE_NAME": Option(
+        None, _name(None), "a name such as 'shop', or None for OpenTelemetry's service.name"
+    ),
+    "DELIVERY": Option(None, _choice(None, "spool", "sync", "memory"), "'spool', 'sync' or 'memory'"),
+    "SPOOL_DIR": Option(None, _spool_dir, "an absolute path such as '/var/lib/shop/audit', or None"),
+    "SPOOL_MAX_BYTES": Option(_SPOOL_MAX_BYTES, _bytes, "a number of bytes such as 1024 ** 3"),
+    "DRAIN": Option("thread", _choice("thread", "thread", "external"), "'thread' or 'external'"),
+    "POLICY": Option(
+        None,
+        _policy,
+        "a list of rules such as {'path': r'^/reports/', 'methods': ['GET'], 'level': 'metadata'}; "
+        f"the level is one of {', '.join(LEVELS)}, the path a regex of at most {MAX_PATTERN} characters",
+    ),
+    "REDACT": Option((), _redact, "a list of names such as ['national_id']"),
+    "RESOLVE_ACTOR": Option(True, _boolean(True), "True or False"),
+    "TRUSTED_PROXIES": Option(
+        (), _trusted_proxies, "a list of networks such as ['10.0.0.0/8', '::1'], or 'unix:' for a UNIX socket"
+    ),
+    "AUTH_URLS": Option(
+        (), _auth_urls, "a list of paths such as ['/api/sign-in/']", ("DRF_AUDIT_TRAIL_AUTH_URL",)
+    ),
+    "AUTH_FAILED_STATUS_CODES": Option(
+        (401,),
+        _status_codes,
+        "a list of status codes such as [401]",
+        ("DRF_AUDIT_TRAIL_AUTH_STATUS_CODE_FAILED", "DRF_AUDIT_TRAIL_AUTH_STATUS_CODE_FALIED"),
+    ),
+    "USER_PK_NAME": Option(
+        "pk", _name("pk"), "an attribute of the user model such as 'pk'", ("DRF_AUDIT_TRAIL_USER_PK_NAME",)
+    ),
+    "OTLP": Option(
+        None,
+        _otlp,
+        "a dict such as {'endpoint': 'https://collector:4318/v1/traces', 'protocol': 'http/protobuf', "
+        "'headers': {'authorization': '…'}, 'timeout': 10}",
+    ),
+    "TRACE_URL": Option(
+        None,
+        _trace_url,
+        "a template such as 'http://localhost:16686/trace/{trace_id}?uiFind={span_id}', or None",
+    ),
+}
+
+#: The ancestor's URL settings, whose place ``POLICY`` takes; each is a list of regexes, two of them also of
+#: ``{"route": regex, "method": "POST" or "ALL"}``.
+LEGACY_OPTIONS: Final[dict[str, Option]] = {
+    name: Option(default, parse_legacy, "a list of regular expressions, or 'POLICY' in OTEL_AUDIT")
+    for name, default in (
+        ("DRF_AUDIT_TRAIL_REQUEST_AUDIT_URLS", None),
+        ("DRF_AUDIT_TRAIL_NOTSAVE_REQUEST_BODY_URLS", ()),
+        ("DRF_AUDIT_TRAIL_NOTSAVE_RESPONSE_BODY_URLS", ()),
+    )
+}

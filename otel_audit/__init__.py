@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_audit.site import annotate, flush, status
     from otel_audit.processes import actor, carrier, process, resume, step
+    from otel_audit.site import annotate, flush, status
 
 __all__ = ["actor", "annotate", "carrier", "flush", "process", "resume", "status", "step"]
 __version__ = "0.1.0"

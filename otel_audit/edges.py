@@ -42,4 +42,6 @@ def report(place: str) -> None:
     now = time.monotonic()
     if now - _last_logged.get(place, -_SECONDS_BETWEEN_LOGS) >= _SECONDS_BETWEEN_LOGS:
         _last_logged[place] = now
-        logger.exception("otel_audit failed in %s (%d times so far); the site goes on.", place, errors[place])
+        logger.error(
+            "otel_audit failed in %s (%d times so far); the site goes on.", place, errors[place], exc_info=True
+        )

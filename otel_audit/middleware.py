@@ -28,7 +28,13 @@ from otel_audit.provider import private_tracer, site_tracer
 from otel_audit.request_scope import RequestScope, scope_of
 from otel_audit.scope import current_request
 
-__all__ = ["GUARD_PATH", "OTEL_PATH", "AuditMiddleware", "GuardMiddleware", "RequestLoginAuditEventMiddleware"]
+__all__ = [
+    "GUARD_PATH",
+    "OTEL_PATH",
+    "AuditMiddleware",
+    "GuardMiddleware",
+    "RequestLoginAuditEventMiddleware",
+]
 
 GUARD_PATH: Final = "otel_audit.middleware.GuardMiddleware"
 OTEL_PATH: Final = "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware"

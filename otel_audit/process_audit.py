@@ -59,7 +59,7 @@ class ProcessAudit:
         """Create the steps: ``self.save_model(StepAuditEvent(name=…, order=1, process=process))``."""
 
     def save_model(self, model: _M) -> _M:
-        """Record ``model``, a process, step or registration event, and return it with its key and ``created_by`` set."""
+        """Record a process, step or registration event; return it with its key and ``created_by`` set."""
         instance: Any = model
         user = getattr(self.request, "user", None)
         if user is not None and user.is_authenticated and not instance.created_by:
@@ -81,7 +81,10 @@ class ProcessAudit:
         error = scope.error if scope is not None else None
         for key in reversed(list(self._spans)):
             running = self._spans.pop(key)
-            running.end(error if running.kind == keys.KIND_PROCESS else None, end_time_ns=self._last_registered_ns.get(key))
+            running.end(
+                error if running.kind == keys.KIND_PROCESS else None,
+                end_time_ns=self._last_registered_ns.get(key),
+            )
 
     def _begin(self, running: Process | Step, instance: Any) -> None:
         outer = current_note.get()
@@ -104,7 +107,12 @@ class ProcessAudit:
         running = self._spans.get(instance.step_id)
         note, span = (running.note, running.span) if running is not None else (None, None)
         if note is None:
-            note = Note(keys.KIND_STEP, str(instance.step_id), scope=current_request.get(), step_id=str(instance.step_id))
+            note = Note(
+                keys.KIND_STEP,
+                str(instance.step_id),
+                scope=current_request.get(),
+                step_id=str(instance.step_id),
+            )
         emit_registration(
             note,
             span,

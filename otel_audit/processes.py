@@ -35,7 +35,17 @@ from otel_audit.ids import record_id
 from otel_audit.provider import private_tracer, site_tracer
 from otel_audit.scope import Actor, Note, current_actor, current_note, current_request, note_of
 
-__all__ = ["Process", "Resumed", "Step", "actor", "carrier", "describe_exception", "process", "resume", "step"]
+__all__ = [
+    "Process",
+    "Resumed",
+    "Step",
+    "actor",
+    "carrier",
+    "describe_exception",
+    "process",
+    "resume",
+    "step",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -52,7 +62,10 @@ class _Recorded:
 
     def __init__(self, name: str, attributes: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
         self.name = name
-        self._attributes = {keys.AUDIT_KIND: self.kind, **{k: v for k, v in attributes.items() if v not in (None, "")}}
+        self._attributes = {
+            keys.AUDIT_KIND: self.kind,
+            **{k: v for k, v in attributes.items() if v not in (None, "")},
+        }
         self._extra = dict(extra)
         self._span: Span = trace.INVALID_SPAN
         self._note: Note | None = None
@@ -197,9 +210,7 @@ class Process(_Recorded):
 
     kind = keys.KIND_PROCESS
 
-    def step(
-        self, name: str, expect: int = 1, order: int | None = None, description: str = "", **extra: Any
-    ) -> Step:
+    def step(self, name: str, expect: int = 1, order: int | None = None, description: str = "", **extra: Any) -> Step:
         """Return a step of this process; see the function `step`."""
         return step(name, expect, order, description, **extra)
 
@@ -260,7 +271,14 @@ def step(name: str, expect: int = 1, order: int | None = None, description: str 
 
 
 def emit_registration(
-    note: Note, span: Span | None, *, success: bool, name: str, description: str, extra: Mapping[str, Any], id: str | None = None  # noqa: A002  # the record's id
+    note: Note,
+    span: Span | None,
+    *,
+    success: bool,
+    name: str,
+    description: str,
+    extra: Mapping[str, Any],
+    id: str | None = None,  # noqa: A002  # the record's id
 ) -> str:
     """Emit one registration inside ``note`` and copy it to ``span`` as an event; return its record id."""
     now = time.time_ns()
@@ -290,11 +308,13 @@ def emit_registration(
 
 
 def carrier(running: Process) -> dict[str, str]:
-    """Return what another service, task or process needs to `resume` a process: signed, JSON-able, valid for a week."""
+    """Return what another service or task needs to `resume` a process: signed, JSON-able, valid for a week."""
     if running.note is None:
         return {}
     headers: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(headers, trace.set_span_in_context(trace.NonRecordingSpan(running.span_context)))
+    TraceContextTextMapPropagator().inject(
+        headers, trace.set_span_in_context(trace.NonRecordingSpan(running.span_context))
+    )
     payload = {"process": running.note.process_id, "request": running.note.request_id, **headers}
     return {_CARRIER_KEY: signing.dumps(payload, salt=_CARRIER_SALT), **headers}
 
@@ -351,7 +371,7 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
-    except Exception as broken:  # noqa: BLE001  # a foreign __str__ may raise anything
+    except Exception as broken:  # a foreign __str__ may raise anything
         message = f"<{type(broken).__name__} in __str__>"
     stack = "".join(traceback.TracebackException.from_exception(error, compact=True).format())
     return {"type": name, "message": redactor.text(message), "stacktrace": redactor.text(stack)}

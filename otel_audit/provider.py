@@ -76,7 +76,9 @@ def private_tracer() -> Tracer:
     if _state.private is None:
         with _lock:
             provider = TracerProvider(sampler=ALWAYS_ON, resource=_resource(), shutdown_on_exit=False)
-            provider._disabled = False  # OTEL_SDK_DISABLED makes every provider give no-op tracers; there is no other way
+            provider._disabled = (
+                False  # OTEL_SDK_DISABLED makes every provider give no-op tracers; there is no other way
+            )
             if _state.parts is not None:
                 provider.add_span_processor(_state.parts.processor())
             _state.private = provider.get_tracer(_SCOPE_NAME)

@@ -15,7 +15,7 @@ __all__ = ["audit_records"]
 
 @pytest.fixture
 def audit_records() -> Iterator[AuditRecords]:
-    """What the test recorded: ``audit_records.requests``, ``.logins``, ``.processes``, ``.steps``, ``.registrations``."""
+    """What the test recorded; see `otel_audit.testing.AuditRecords`."""
     from otel_audit.testing import capture
 
     with capture() as records:

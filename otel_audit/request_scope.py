@@ -85,7 +85,7 @@ class RequestScope(Scope):
         meta[META_LOGIN] = {}
         if decision.request_body and hasattr(request, "_stream"):
             self._tee = TeeStream(request._stream, BODY_LIMIT)
-            request._stream = self._tee
+            request._stream = self._tee  # type: ignore[assignment]  # it reads like the stream it wraps
 
     # ── learned on the way ──────────────────────────────────────────────────────────────────────
 

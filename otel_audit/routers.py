@@ -1,4 +1,4 @@
-"""Sends the audit models to ``OTEL_AUDIT["DATABASE"]`` and keeps everything else out of an audit database of its own."""
+"""Sends the audit models to ``OTEL_AUDIT["DATABASE"]`` and keeps all else out of an audit database of its own."""
 
 from __future__ import annotations
 

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-__all__ = ["Actor", "Note", "Scope", "current_actor", "current_note", "current_request", "note_of", "set_note"]
+__all__ = [
+    "Actor",
+    "Note",
+    "Scope",
+    "current_actor",
+    "current_note",
+    "current_request",
+    "note_of",
+    "set_note",
+]
 
 _NOTE_ATTRIBUTE = "_otel_audit_note"
 

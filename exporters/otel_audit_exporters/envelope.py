@@ -1,4 +1,4 @@
-"""The one format between emitters, spool, drain and collectors: versioned JSON, captured once and never re-read to hash.
+"""The one format between emitters, spool, drain and collectors: versioned JSON, hashed when it is captured.
 
 An envelope is a flat JSON object. Its *core* (``v, type, kind, id, service, ids, span, facts``, keys sorted) is the
 captured canonical text: ``hash`` is the SHA-256 of its UTF-8 bytes. ``seal`` puts the provenance (``stream, seq,
@@ -134,8 +134,8 @@ def _span(span: ReadableSpan) -> dict[str, Any]:
     context = span.get_span_context()
     parent = span.parent
     dropped = span.dropped_attributes + span.dropped_events
-    described = {
-        "name": span.name,
+    described: dict[str, Any] = {
+        "name": conf.redactor.text(span.name),
         "trace_id": format_trace_id(context.trace_id) if context else "",
         "span_id": format_span_id(context.span_id) if context else "",
         "parent_span_id": format_span_id(parent.span_id) if parent else "",
@@ -150,7 +150,17 @@ def _span(span: ReadableSpan) -> dict[str, Any]:
 
 #: Attributes of ours and of the HTTP conventions that become columns; every other one is extra information.
 _OURS: Final = "audit."
-_HTTP: Final = ("http.", "url.", "net.", "network.", "client.", "server.", "user_agent.", "error.", "exception.")
+_HTTP: Final = (
+    "http.",
+    "url.",
+    "net.",
+    "network.",
+    "client.",
+    "server.",
+    "user_agent.",
+    "error.",
+    "exception.",
+)
 
 
 def _split(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The stock route: a ``SpanExporter`` for any ``SpanProcessor``, and the entry point ``OTEL_TRACES_EXPORTER=otel_audit``.
+"""The stock route: a ``SpanExporter`` for any ``SpanProcessor``, the entry point ``OTEL_TRACES_EXPORTER=otel_audit``.
 
 Best effort: the processor in front of it may drop spans, and it knows of a request no more than the span's
 attributes. It stands down where our own processor is attached, as that one's records are complete.
@@ -47,7 +47,7 @@ class DatabaseSpanExporter(SpanExporter):
             return SpanExportResult.FAILURE
         try:
             return self._export(spans)
-        except Exception:  # noqa: BLE001  # an exporter returns FAILURE, it does not raise into the processor
+        except Exception:  # an exporter returns FAILURE, it does not raise into the processor
             report("DatabaseSpanExporter.export")
             return SpanExportResult.FAILURE
 
@@ -62,14 +62,16 @@ class DatabaseSpanExporter(SpanExporter):
     def _export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         from opentelemetry import trace
 
+        from otel_audit.conf import conf
         from otel_audit_exporters import mapper
         from otel_audit_exporters.envelope import encode_span, parse, seal
         from otel_audit_exporters.pipeline import pipeline
         from otel_audit_exporters.processor import AuditSpanProcessor
         from otel_audit_exporters.writer import write
-        from otel_audit.conf import conf
 
-        processors = getattr(getattr(trace.get_tracer_provider(), "_active_span_processor", None), "_span_processors", ())
+        processors = getattr(
+            getattr(trace.get_tracer_provider(), "_active_span_processor", None), "_span_processors", ()
+        )
         if any(isinstance(one, AuditSpanProcessor) for one in processors):
             self._say_that_it_stands_down()
             return SpanExportResult.SUCCESS
@@ -179,4 +181,4 @@ def _kind(span: ReadableSpan) -> str | None:
     if span.kind is SpanKind.SERVER:
         return KIND_REQUEST
     kind = (span.attributes or {}).get(AUDIT_KIND)
-    return kind if kind in (KIND_PROCESS, KIND_STEP) else None  # type: ignore[return-value]  # both are str
+    return str(kind) if kind in (KIND_PROCESS, KIND_STEP) else None

@@ -121,9 +121,16 @@ class _Row:
         }
         row = model(id=UUID(self.envelope["id"]))
         for name, value in columns.items():
-            setattr(row, name, self._fit(model._meta.get_field(name.removesuffix("_id"))
-                                         if name in ("request_id", "process_id", "step_id")
-                                         else model._meta.get_field(name), value))
+            setattr(
+                row,
+                name,
+                self._fit(
+                    model._meta.get_field(name.removesuffix("_id"))
+                    if name in ("request_id", "process_id", "step_id")
+                    else model._meta.get_field(name),
+                    value,
+                ),
+            )
         row.changed_fields = self.changed
         return row
 
@@ -153,8 +160,8 @@ class _Row:
 def _request(row: _Row) -> AuditEvent:
     facts, attribute = row.facts, row.attribute
     start, end = _span_times(row)
-    status = facts["status"] if "status" in facts else attribute(
-        keys.HTTP_RESPONSE_STATUS_CODE, keys.OLD_HTTP_STATUS_CODE
+    status = (
+        facts["status"] if "status" in facts else attribute(keys.HTTP_RESPONSE_STATUS_CODE, keys.OLD_HTTP_STATUS_CODE)
     )
     method = facts.get("method") or attribute(keys.HTTP_REQUEST_METHOD, keys.OLD_HTTP_METHOD) or ""
     url, query = _url(row)
@@ -163,9 +170,8 @@ def _request(row: _Row) -> AuditEvent:
         RequestAuditEvent,
         start,
         user=row.actor()[0],
-        ip_addresses=facts.get("address") or attribute(
-            keys.CLIENT_ADDRESS, keys.OLD_HTTP_CLIENT_IP, keys.NETWORK_PEER_ADDRESS, keys.OLD_NET_PEER_IP
-        ),
+        ip_addresses=facts.get("address")
+        or attribute(keys.CLIENT_ADDRESS, keys.OLD_HTTP_CLIENT_IP, keys.NETWORK_PEER_ADDRESS, keys.OLD_NET_PEER_IP),
         method=method,
         url=url,
         route=facts.get("route") or attribute(keys.HTTP_ROUTE) or "",
@@ -309,9 +315,13 @@ def _with_error(row: _Row) -> Any:
     error = row.facts.get("error")
     if not error:
         return extra
-    return {**extra, "exception": error} if isinstance(extra, dict) else {"value": extra, "exception": error} if (
-        extra
-    ) else {"exception": error}
+    return (
+        {**extra, "exception": error}
+        if isinstance(extra, dict)
+        else {"value": extra, "exception": error}
+        if (extra)
+        else {"exception": error}
+    )
 
 
 def _int(value: Any, default: Any) -> Any:

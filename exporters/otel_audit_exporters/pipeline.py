@@ -46,7 +46,7 @@ Encode = Callable[[], Iterable[Record]]
 
 
 class Pipeline:
-    """Captures records and delivers them as ``OTEL_AUDIT["DELIVERY"]`` says. Implements `otel_audit.delivery.Delivery`."""
+    """Delivers records as ``OTEL_AUDIT["DELIVERY"]`` says; implements `otel_audit.delivery.Delivery`."""
 
     def __init__(self) -> None:
         self._captures: list[list[dict[str, Any]]] = []
@@ -219,7 +219,7 @@ class Pipeline:
         for way in ways:
             try:
                 way(records)
-            except Exception as error:  # noqa: BLE001  # any failure means: try the other way, then hold
+            except Exception as error:  # any failure means: try the other way, then hold
                 failure = error
                 logger.warning("Audit records could not be delivered by %s: %s", way.__name__.strip("_"), error)
             else:

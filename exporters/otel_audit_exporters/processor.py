@@ -67,7 +67,7 @@ class AuditSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Wait until every record so far is in the audit database; False when ``timeout_millis`` was too short."""
         with edge("AuditSpanProcessor.force_flush"):
-            return _pipeline().flush(timeout_millis / 1000) == 0
+            return bool(_pipeline().flush(timeout_millis / 1000) == 0)
         return False
 
 
@@ -144,5 +144,3 @@ def _pipeline() -> Any:
     from otel_audit_exporters.pipeline import pipeline
 
     return pipeline
-
-

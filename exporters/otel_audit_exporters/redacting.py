@@ -51,13 +51,12 @@ def _redacted(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
         parent=span.parent,
         resource=span.resource,
         attributes=_attributes(span.attributes, redactor),
-        events=[
-            Event(event.name, _attributes(event.attributes, redactor), event.timestamp) for event in span.events
-        ],
+        events=[Event(event.name, _attributes(event.attributes, redactor), event.timestamp) for event in span.events],
         links=span.links,
         kind=span.kind,
         status=Status(
-            span.status.status_code, redactor.text(span.status.description) if span.status.description else None
+            span.status.status_code,
+            redactor.text(span.status.description) if span.status.description else None,
         ),
         start_time=span.start_time,
         end_time=span.end_time,
@@ -78,7 +77,7 @@ def _value(key: str, value: Any, redactor: Redactor) -> Any:
         if key in _URL_ATTRIBUTES:
             path, mark, query = value.partition("?")
             return redactor.text(path) + mark + redactor.query(query)
-        return redactor.value({key: value})[key]  # type: ignore[index]  # a dict comes back as a dict
+        return redactor.value({key: value})[key]
     if isinstance(value, tuple | list):
         return tuple(_value(key, item, redactor) for item in value)
     return value

@@ -127,9 +127,7 @@ def _wait_until_healthy(base_url: str) -> None:
         opener.open(f"{base_url}/api/health/", timeout=60).close()
     except OSError as error:
         tail = "\n".join(SERVER_LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise SystemExit(
-            f"The shop did not start ({error}). The end of {_short(SERVER_LOG)}:\n{tail}"
-        ) from None
+        raise SystemExit(f"The shop did not start ({error}). The end of {_short(SERVER_LOG)}:\n{tail}") from None
 
 
 def _show_trail(sent: int, since: datetime) -> bool:
@@ -144,9 +142,7 @@ def _show_trail(sent: int, since: datetime) -> bool:
     print(table(since))
     print(f"\nRecorded: {totals(since)}.")
     if stored < sent:
-        print(
-            f"Only {stored} of {sent} requests are in the audit database: see 'manage.py otel_audit status'."
-        )
+        print(f"Only {stored} of {sent} requests are in the audit database: see 'manage.py otel_audit status'.")
     return stored >= sent
 
 

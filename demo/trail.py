@@ -51,9 +51,7 @@ def totals(since: datetime) -> str:
 def _rows(since: datetime) -> Iterator[Cells]:
     for request in _since(RequestAuditEvent, since):
         duration = request.response_time
-        yield _cells(
-            "request", request, f"{request.method} {request.url}", str(request.status_code), duration
-        )
+        yield _cells("request", request, f"{request.method} {request.url}", str(request.status_code), duration)
         for login in request.logins.order_by("id"):
             yield _cells("  sign-in", login, login.status, login.method)
         for process in request.processes.order_by("id"):
@@ -64,9 +62,7 @@ def _rows(since: datetime) -> Iterator[Cells]:
                     yield _cells("      result", registration, registration.name)
 
 
-def _cells(
-    kind: str, row: Any, action: str, status: str = "", duration_ms: float | None = None
-) -> tuple[str, ...]:
+def _cells(kind: str, row: Any, action: str, status: str = "", duration_ms: float | None = None) -> tuple[str, ...]:
     duration = "" if duration_ms is None else f"{duration_ms:.1f} ms"
     return (kind, row.actor_name or row.actor_type, action, row.outcome, status, duration, row.trace_id)
 

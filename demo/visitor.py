@@ -138,7 +138,5 @@ def _audit_with_a_session(browser: Visitor, password: str) -> Visitor:
 
 def _expect(answer: Answer, status: int) -> Answer:
     if answer.status != status:
-        raise SystemExit(
-            f"The shop answered {answer.status} where {status} was expected: {answer.body[:300]!r}"
-        )
+        raise SystemExit(f"The shop answered {answer.status} where {status} was expected: {answer.body[:300]!r}")
     return answer

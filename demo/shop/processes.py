@@ -8,7 +8,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from opentelemetry import trace
-from otel_audit.process_audit import ProcessAudit
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import get_object_or_404
 from rest_framework.permissions import IsAuthenticated
@@ -18,6 +17,7 @@ from rest_framework.views import APIView
 
 from otel_audit import annotate, process
 from otel_audit.models import ProcessAuditEvent, RegistrationAuditEvent, StepAuditEvent
+from otel_audit.process_audit import ProcessAudit
 from shop.models import Product
 from shop.serializers import OrderSerializer
 from shop.views import ProductViewSet
@@ -39,9 +39,7 @@ class CreateProductProcessAudit(ProcessAudit):
         )
         self.step_saving = self.save_model(StepAuditEvent(name="Save", order=2, process=process))
 
-    def register_validation(
-        self, success: bool, name: str | None = None, **extra: Any
-    ) -> RegistrationAuditEvent:
+    def register_validation(self, success: bool, name: str | None = None, **extra: Any) -> RegistrationAuditEvent:
         """Register one result of the validation."""
         return self.save_model(
             RegistrationAuditEvent(name=name or "ok", step=self.step_validation, success=success, **extra)
@@ -62,9 +60,7 @@ class ProductCreation(ProductViewSet):
         process_audit = CreateProductProcessAudit(request)
         serializer = self.get_serializer(data=request.data)
         complete = serializer.is_valid()
-        process_audit.register_validation(
-            complete, "The data is complete", description=str(serializer.errors or "")
-        )
+        process_audit.register_validation(complete, "The data is complete", description=str(serializer.errors or ""))
         serializer.is_valid(raise_exception=True)
 
         price = serializer.validated_data["price"]

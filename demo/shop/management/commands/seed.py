@@ -32,13 +32,9 @@ class Command(BaseCommand):
             Product.objects.get_or_create(sku=sku, defaults={"name": name, "price": price, "stock": stock})
         _person("anna", password)
         auditor = _person("auditor", password, is_staff=True)
-        may_read = Permission.objects.filter(
-            content_type__app_label="otel_audit", codename__startswith="view_"
-        )
+        may_read = Permission.objects.filter(content_type__app_label="otel_audit", codename__startswith="view_")
         auditor.user_permissions.set(may_read)
-        self.stdout.write(
-            f"The shop has {Product.objects.count()} products and the people 'anna' and 'auditor'."
-        )
+        self.stdout.write(f"The shop has {Product.objects.count()} products and the people 'anna' and 'auditor'.")
 
 
 def _person(username: str, password: str, *, is_staff: bool = False) -> User:

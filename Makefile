@@ -1,0 +1,55 @@
+# What one does with this repository; `make help` lists it. Needs git, make and Python 3.11 or newer.
+
+VENV ?= .venv
+IN_VENV = $(VENV)/bin/
+EXTRAS = asgi,django,drf,jwt,otlp,otlp-grpc,postgresql
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean python
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+demo: $(VENV)/demo.stamp ## run the demo shop and show its audit trail (ARGS=--once: and exit)
+	@$(IN_VENV)python demo/run.py $(ARGS)
+
+test: $(VENV)/dev.stamp ## run the whole test suite (ARGS=… goes to pytest)
+	$(IN_VENV)python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp ## style, types, import contracts, docstrings
+	$(IN_VENV)ruff check .
+	$(IN_VENV)ruff format --check .
+	$(IN_VENV)mypy
+	$(IN_VENV)lint-imports
+	$(IN_VENV)interrogate otel_audit exporters
+
+bench: $(VENV)/dev.stamp ## measure what an audited request costs
+	$(IN_VENV)python -m benchmarks $(ARGS)
+
+clean: ## remove everything that these targets have made
+	rm -rf .venv demo/var build dist htmlcov .coverage .coverage.* audit-report.pdf
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ── the virtual environment: made once, again when pyproject.toml has changed ───────────────────
+
+$(VENV)/demo.stamp: pyproject.toml | python
+	$(call install,jwt,--group demo)
+
+$(VENV)/dev.stamp: pyproject.toml | python
+	$(call install,$(EXTRAS),--group test --group lint)
+
+# One pip resolve: the OpenTelemetry packages pin one another, so a second one could break the set.
+define install
+	@echo "Installing into $(VENV) (once, about a minute) …"
+	@$(IN_VENV)python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		"$(FOUND)" -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear) $(VENV)
+	@$(IN_VENV)python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(IN_VENV)python -m pip install --quiet --editable '.[$(1)]' $(2)
+	@touch $@
+endef
+
+python: # one line that says what to install, before anything is tried
+	$(eval FOUND := $(shell sh demo/python.sh '$(PYTHON)'))
+	$(if $(filter error:,$(firstword $(FOUND))),$(error $(wordlist 2,99,$(FOUND))))
+	@:

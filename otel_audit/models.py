@@ -113,6 +113,7 @@ class AuditEvent(models.Model):
         abstract = True
         ordering = ["-id"]
         base_manager_name = "objects"
+        default_permissions = ("view",)  # there is nothing else that anybody may do
 
     def __str__(self) -> str:
         return f"{type(self).__name__}: {self.pk}"

@@ -60,6 +60,7 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
                 'abstract': False,
                 'base_manager_name': 'objects',
+                'default_permissions': ('view',),
                 'indexes': [models.Index(fields=['user', 'id'], name='otel_audit_req_user'), models.Index(fields=['route', 'id'], name='otel_audit_req_route'), models.Index(fields=['status_code', 'id'], name='otel_audit_req_status'), models.Index(fields=['outcome', 'id'], name='otel_audit_req_outcome'), models.Index(fields=['trace_id', 'id'], name='otel_audit_req_trace'), models.Index(fields=['datetime', 'id'], name='otel_audit_req_time')],
             },
         ),
@@ -96,6 +97,7 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
                 'abstract': False,
                 'base_manager_name': 'objects',
+                'default_permissions': ('view',),
             },
         ),
         migrations.CreateModel(
@@ -132,6 +134,7 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
                 'abstract': False,
                 'base_manager_name': 'objects',
+                'default_permissions': ('view',),
             },
         ),
         migrations.CreateModel(
@@ -169,6 +172,7 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
                 'abstract': False,
                 'base_manager_name': 'objects',
+                'default_permissions': ('view',),
             },
         ),
         migrations.CreateModel(
@@ -204,6 +208,7 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
                 'abstract': False,
                 'base_manager_name': 'objects',
+                'default_permissions': ('view',),
             },
         ),
         migrations.AddIndex(

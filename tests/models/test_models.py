@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from asgiref.sync import async_to_sync
 from django.apps import apps
+from django.contrib.auth.models import Permission
 from django.core import serializers
 from django.core.management import call_command
 from django.db import DatabaseError, router, transaction
@@ -128,9 +129,7 @@ RELATIONS: dict[str, Callable[[Any, Any, Any], object]] = {
     "steps.clear": lambda request, process, step: process.steps.clear(),
     "steps.set": lambda request, process, step: process.steps.set([]),
     "steps.remove": lambda request, process, step: process.steps.remove(step),
-    "registrations.all().update": lambda request, process, step: step.registrations.all().update(
-        success=True
-    ),
+    "registrations.all().update": lambda request, process, step: step.registrations.all().update(success=True),
     "registrations.add": lambda request, process, step: step.registrations.add(
         RegistrationAuditEvent.objects.create(success=False)
     ),
@@ -264,6 +263,16 @@ def test_every_table_has_the_common_columns(model: type[AuditEvent]) -> None:
 
     assert {field.name for field in AuditEvent._meta.get_fields()} <= columns
     assert model._meta.db_table == f"otel_audit_{model.__name__.lower()}"
+
+
+@audit_db
+@each_model
+def test_the_only_permission_is_to_view(model: type[AuditEvent]) -> None:
+    permissions = Permission.objects.filter(
+        content_type__app_label="otel_audit", content_type__model=model._meta.model_name
+    )
+
+    assert [permission.codename for permission in permissions] == [f"view_{model._meta.model_name}"]
 
 
 @audit_db

@@ -4,8 +4,6 @@ Foreign keys carry no database constraint: rows arrive in any order, from severa
 Newest first is ``-id``, as ids are UUIDv7 (`otel_audit.ids`).
 """
 
-# ruff: noqa: ARG002  # a method that refuses looks at none of its arguments
-
 from __future__ import annotations
 
 import uuid

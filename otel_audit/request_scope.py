@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_audit.policy import Decision
+    from otel_audit.redaction import Redactor
 
 __all__ = ["BODY_LIMIT", "META_LOGIN", "META_REQUEST", "RequestScope", "scope_of"]
 
@@ -36,6 +37,7 @@ META_LOGIN: Final = "drf_login_audit_event"
 #: Bytes of a body that are stored; size and SHA-256 are those of the whole.
 BODY_LIMIT: Final = 64 * 1024
 
+_REMEMBERED_LENGTH: Final = 256
 _ATTRIBUTE: Final = "_otel_audit_scope"
 _ALWAYS_RECORDED: Final = frozenset({401, 403})
 
@@ -141,14 +143,14 @@ class RequestScope(Scope):
         changed: list[str] = []
         facts: dict[str, Any] = {
             "method": self.method,
-            "url": redactor.route(self.path, self.route, self.route_kwargs),
+            "url": self._masked_path(redactor),
             "route": self.route,
-            "query": redactor.query(self.query),
+            "query": redactor.query(self.query) if self.query else "",
             "scheme": self.scheme,
-            "address": client_address(
-                self.remote_addr, self.forwarded_for, self.forwarded, _networks(conf.trusted_proxies)
+            "address": _client_address(
+                self.remote_addr, self.forwarded_for, self.forwarded, conf.trusted_proxies
             ),
-            "user_agent": redactor.text(self.user_agent),
+            "user_agent": _masked(redactor, self.user_agent),
             "status": status,
             "duration_ms": round(self.elapsed_ms(), 3),
             "actor": self._actor_facts(),
@@ -178,6 +180,11 @@ class RequestScope(Scope):
             if user is not None and hasattr(user, "is_authenticated"):
                 return user
         return None
+
+    def _masked_path(self, redactor: Redactor) -> str:
+        if any(redactor.secret_key(name) for name in self.route_kwargs):
+            return redactor.route(self.path, self.route, self.route_kwargs)
+        return _masked(redactor, self.path)
 
     def _actor_facts(self) -> tuple[str | None, str, str] | None:
         actor = self.actor()
@@ -239,6 +246,23 @@ def _described(user: Any) -> Actor | None:
         key = getattr(user, "pk", None)
     name = user.get_username() if hasattr(user, "get_username") else str(user)
     return Actor(None if key is None else str(key), str(name), keys.ACTOR_USER)
+
+
+def _masked(redactor: Redactor, text: str) -> str:
+    """Mask what comes again and again: user agents, paths. Long values are not worth remembering."""
+    return _masked_before(redactor, text) if len(text) <= _REMEMBERED_LENGTH else redactor.text(text)
+
+
+@lru_cache(maxsize=2048)
+def _masked_before(redactor: Redactor, text: str) -> str:
+    return redactor.text(text)
+
+
+@lru_cache(maxsize=1024)
+def _client_address(
+    remote_addr: str, forwarded_for: str | None, forwarded: str | None, trusted: tuple[str, ...]
+) -> str | None:
+    return client_address(remote_addr, forwarded_for, forwarded, _networks(trusted))
 
 
 @lru_cache(maxsize=8)

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -135,7 +136,7 @@ def _span(span: ReadableSpan) -> dict[str, Any]:
     parent = span.parent
     dropped = span.dropped_attributes + span.dropped_events
     described: dict[str, Any] = {
-        "name": conf.redactor.text(span.name),
+        "name": _masked_name(conf.redactor, span.name),
         "trace_id": format_trace_id(context.trace_id) if context else "",
         "span_id": format_span_id(context.span_id) if context else "",
         "parent_span_id": format_span_id(parent.span_id) if parent else "",
@@ -146,6 +147,11 @@ def _span(span: ReadableSpan) -> dict[str, Any]:
     if dropped:
         described["dropped"] = dropped
     return described
+
+
+@lru_cache(maxsize=1024)
+def _masked_name(redactor: Redactor, name: str) -> str:
+    return redactor.text(name)  # span names are few: routes, processes, steps
 
 
 #: Attributes of ours and of the HTTP conventions that become columns; every other one is extra information.

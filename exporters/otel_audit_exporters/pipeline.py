@@ -60,7 +60,8 @@ class Pipeline:
         self._pump_thread: threading.Thread | None = None
         self._drainer: Drainer | None = None
         self._spool: SpoolWriter | None = None
-        self._spool_key: tuple[str, str] | None = None
+        self._spool_target: Any = None
+        self._drainer_target: Any = None
         self._held: deque[Record] = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._service: str | None = None
@@ -230,8 +231,6 @@ class Pipeline:
         self._writer().append(records)
         if conf.delivery != "spool":
             self._start_drainer()
-        if self._drainer is not None:
-            self._drainer.wake()
 
     def _write_now(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -268,12 +267,12 @@ class Pipeline:
             )
 
     def _writer(self) -> SpoolWriter:
-        key = (str(conf.spool_dir), conf.fingerprint)
-        if self._spool is None or self._spool_key != key:
+        target = _target()
+        if self._spool is None or self._spool_target != target:
             if self._spool is not None:
                 self._spool.close()
             self._spool = SpoolWriter(conf.spool_dir, conf.fingerprint, conf.spool_max_bytes)
-            self._spool_key = key
+            self._spool_target = target
         return self._spool
 
     # ── threads ─────────────────────────────────────────────────────────────────────────────────
@@ -284,7 +283,7 @@ class Pipeline:
             self.pump()
 
     def _drainer_stale(self) -> bool:
-        return self._drainer is None or self._drainer.directory != conf.spool_dir
+        return self._drainer is None or self._drainer_target != _target()
 
     def _start_drainer(self) -> None:
         with self._start_lock:
@@ -292,6 +291,7 @@ class Pipeline:
                 return
             if self._drainer is not None:
                 self._drainer.stop(1.0)
+            self._drainer_target = _target()
             try:
                 self._drainer = Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
                 self._drainer.start()
@@ -310,6 +310,11 @@ class Pipeline:
         self._reset()
         if spool is not None:
             spool.after_fork_in_child()
+
+
+def _target() -> tuple[Any, str]:
+    """Return what names the spool of now: the configured place and the target database. Cheap; asked per request."""
+    return conf.raw("SPOOL_DIR"), conf.fingerprint
 
 
 def _in_event_loop() -> bool:

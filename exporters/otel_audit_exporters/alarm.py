@@ -1,0 +1,42 @@
+"""Says that audit records are in trouble: loudly the first time, then at most once a minute per reason, with counts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from typing import Final
+
+from otel_audit.signals import audit_delivery_failed
+
+__all__ = ["raise_alarm"]
+
+logger = logging.getLogger("otel_audit.delivery")
+
+INTERVAL_S: Final = 60.0
+_lock = threading.Lock()
+_counts: Counter[str] = Counter()
+_raised_at: dict[str, float] = {}
+
+
+def raise_alarm(reason: str, count: int, error: object) -> None:
+    """Count ``count`` failures of ``reason``; log and signal them when the last alarm of it is a minute ago.
+
+    Args:
+        reason: one word that names the kind of failure, the key of the rate limit.
+        count: records concerned.
+        error: what went wrong, as a sentence or an exception.
+    """
+    now = time.monotonic()
+    with _lock:
+        _counts[reason] += count
+        if now - _raised_at.get(reason, -INTERVAL_S) < INTERVAL_S:
+            return
+        _raised_at[reason] = now
+        total = _counts.pop(reason)
+    said = " ".join(str(error).split()) or type(error).__name__
+    logger.error("Audit delivery: %s (%d): %s", reason, total, said)
+    for receiver, answer in audit_delivery_failed.send_robust(sender=None, reason=reason, count=total, error=said):
+        if isinstance(answer, Exception):
+            logger.error("A receiver of audit_delivery_failed raised: %r", receiver, exc_info=answer)

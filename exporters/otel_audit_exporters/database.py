@@ -1,0 +1,120 @@
+"""Where the databases differ: connections of our own with their own time limits, and what an error means."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+)
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
+from django.utils.connection import ConnectionDoesNotExist
+
+__all__ = ["close_own_connection", "is_outage", "own_connection", "use_own_connection"]
+
+CONNECT_TIMEOUT_S: Final = 5
+STATEMENT_TIMEOUT_S: Final = 30
+
+#: MySQL reports some faults of a single row as OperationalError: bad character, out of range, too long, no
+#: JSON, …
+_MYSQL_ROW_FAULTS: Final = frozenset({1153, 1264, 1265, 1292, 1366, 1406, 3140, 4025})
+#: ProgrammingError that speaks of the schema or of rights, not of the row.
+_MYSQL_SCHEMA: Final = frozenset({1044, 1045, 1049, 1054, 1142, 1143, 1146})
+_POSTGRESQL_SCHEMA: Final = frozenset({"42P01", "42703", "42501", "3F000"})
+#: PostgreSQL's "program limit exceeded" is an OperationalError about one row.
+_POSTGRESQL_ROW_FAULTS: Final = frozenset({"54000", "54001", "54011", "54023"})
+
+
+def use_own_connection(alias: str) -> None:
+    """Give the calling thread a connection of its own for ``alias``, with time limits; other threads keep theirs."""
+    connections[alias] = _wrapper(alias)
+
+
+def close_own_connection(alias: str) -> None:
+    """Close the calling thread's connection for ``alias``; the next query opens a new one."""
+    connections[alias].close()
+
+
+@contextmanager
+def own_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
+    """Use a connection of our own inside the block, outside of any transaction of the calling thread."""
+    before = connections[alias]
+    connections[alias] = wrapper = _wrapper(alias)
+    try:
+        yield wrapper
+    finally:
+        connections[alias] = before
+        wrapper.close()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether ``error`` is the database's trouble (down, locked, full, read-only, not migrated), not a row's."""
+    code = _code(error)
+    if isinstance(error, OperationalError):
+        return code not in _MYSQL_ROW_FAULTS and code not in _POSTGRESQL_ROW_FAULTS
+    if isinstance(error, ProgrammingError):
+        return code in _MYSQL_SCHEMA or code in _POSTGRESQL_SCHEMA
+    if isinstance(error, InterfaceError | InternalError | ConnectionDoesNotExist | ImproperlyConfigured | OSError):
+        return True
+    return not isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
+
+
+def _code(error: BaseException) -> int | str | None:
+    """Return MySQL's number or PostgreSQL's SQLSTATE behind Django's exception."""
+    cause = error.__cause__
+    if (state := getattr(cause, "sqlstate", None)) is not None:
+        return str(state)
+    if error.args and isinstance(error.args[0], int):
+        return error.args[0]
+    return None
+
+
+def _wrapper(alias: str) -> BaseDatabaseWrapper:
+    settings = copy.deepcopy(connections.settings[alias])
+    settings["ATOMIC_REQUESTS"] = False
+    settings["AUTOCOMMIT"] = True
+    settings["CONN_MAX_AGE"] = None
+    settings["CONN_HEALTH_CHECKS"] = False
+    backend = load_backend(settings["ENGINE"])
+    wrapper: BaseDatabaseWrapper = backend.DatabaseWrapper(settings, alias)
+    limit = _LIMITS.get(wrapper.vendor)
+    if limit is not None:
+        limit(settings["OPTIONS"])
+    return wrapper
+
+
+def _limit_postgresql(options: dict[str, Any]) -> None:
+    # A pool is shared by alias: its connections have the site's limits, not ours.
+    options.pop("pool", None)
+    options.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
+    options.setdefault("keepalives_idle", STATEMENT_TIMEOUT_S)
+    options.setdefault("tcp_user_timeout", STATEMENT_TIMEOUT_S * 1000)
+    limits = f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000} -c lock_timeout={CONNECT_TIMEOUT_S * 1000}"
+    options["options"] = f"{options.get('options', '')} {limits}".strip()
+
+
+def _limit_mysql(options: dict[str, Any]) -> None:
+    options.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
+    options.setdefault("read_timeout", STATEMENT_TIMEOUT_S)
+    options.setdefault("write_timeout", STATEMENT_TIMEOUT_S)
+    # Without strict mode a value that does not fit is changed silently.
+    options.setdefault("init_command", "SET sql_mode='STRICT_TRANS_TABLES'")
+
+
+def _limit_sqlite(options: dict[str, Any]) -> None:
+    options["timeout"] = CONNECT_TIMEOUT_S
+    # Taking the write lock at once waits for it; taking it later fails at once when another has written.
+    options.setdefault("transaction_mode", "IMMEDIATE")
+
+
+_LIMITS: Final = {"postgresql": _limit_postgresql, "mysql": _limit_mysql, "sqlite": _limit_sqlite}

@@ -1,0 +1,64 @@
+"""Records and spool directories for the tests of the delivery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from otel_audit.ids import record_id
+from otel_audit_exporters.envelope import Record, capture, parse
+from otel_audit_exporters.segments import RECORD, Segment, segments
+from otel_audit_exporters.writer import Outcome, Rejection, RetryLaterError
+
+FINGERPRINT = "0123456789abcdef"
+
+
+def make_record(name: str = "checked", *, id: str | None = None, **facts: Any) -> Record:
+    """Return a registration, the smallest record."""
+    identity = id or record_id()
+    return capture(
+        {
+            "v": 1,
+            "type": "event",
+            "kind": "registration",
+            "id": identity,
+            "service": "shop",
+            "ids": {"request": None, "process": None, "step": None},
+            "span": {"trace_id": "", "span_id": ""},
+            "facts": {"name": name, "success": True, "at": "1790000000000000000", "actor": None, **facts},
+        }
+    )
+
+
+def make_records(count: int) -> list[Record]:
+    """Return ``count`` different records."""
+    return [make_record(f"number {number}") for number in range(count)]
+
+
+def spooled(directory: Path) -> list[dict[str, Any]]:
+    """Return the envelopes that lie in a spool directory, oldest first."""
+    found = []
+    for path in segments(directory):
+        with Segment(path) as segment:
+            found += [parse(frame.payload) for frame in segment.frames(0) if frame.kind == RECORD]
+    return found
+
+
+class Sink:
+    """Takes what a drainer delivers; fails as told."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.down = False
+        self.poison: set[str] = set()
+
+    def __call__(self, payloads: Sequence[bytes]) -> Outcome:
+        """Store the ids of ``payloads``."""
+        if self.down:
+            raise RetryLaterError("the sink is down")
+        ids = [json.loads(payload)["id"] for payload in payloads]
+        refused = [Rejection(index, "poison", "told so") for index, id in enumerate(ids) if id in self.poison]
+        self.ids += [id for id in ids if id not in self.poison]
+        return Outcome(len(ids) - len(refused), refused)

@@ -10,7 +10,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
-__all__ = ["OTelAuditConfig"]
+__all__ = ["OTelAuditConfig", "install_guard", "is_audit_middleware"]
 
 
 class OTelAuditConfig(AppConfig):
@@ -22,7 +22,7 @@ class OTelAuditConfig(AppConfig):
 
     def ready(self) -> None:
         """Wire the exporter behind the emitters, put the guard in front, connect the hooks."""
-        from otel_audit import delivery, integrations, provider
+        from otel_audit import checks, delivery, integrations, provider  # noqa: F401  # checks register on import
         from otel_audit_exporters.otlp import forwarding_processors
         from otel_audit_exporters.pipeline import pipeline
         from otel_audit_exporters.processor import AuditSpanProcessor
@@ -47,11 +47,12 @@ def install_guard() -> None:
     from otel_audit.middleware import GUARD_PATH
 
     current = list(settings.MIDDLEWARE)
-    if GUARD_PATH not in current and any(_is_audit_middleware(path) for path in current):
+    if GUARD_PATH not in current and any(is_audit_middleware(path) for path in current):
         settings.MIDDLEWARE = [GUARD_PATH, *current]
 
 
-def _is_audit_middleware(path: str) -> bool:
+def is_audit_middleware(path: str) -> bool:
+    """Whether an entry of ``MIDDLEWARE`` is ours, its alias or a class derived from it."""
     from otel_audit.middleware import AuditMiddleware
 
     try:

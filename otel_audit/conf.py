@@ -208,9 +208,7 @@ class AuditSettings:
             message = f"{name}: {sentence}"
             if message not in self._complained:
                 self._complained.add(message)
-                logger.error(
-                    "%s; otel_audit goes on without it. 'manage.py check' says what to write.", message
-                )
+                logger.error("%s; otel_audit goes on without it. 'manage.py check' says what to write.", message)
 
     def _forget(self, **_kwargs: Any) -> None:
         self._read.clear()

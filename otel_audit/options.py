@@ -109,9 +109,7 @@ def _each(value: Any, accept: Callable[[Any], Any], what: str) -> Read:
 
 
 def _redact(value: Any) -> Read:
-    return _each(
-        value, lambda item: item if isinstance(item, str) and item.strip() else None, "name of a key"
-    )
+    return _each(value, lambda item: item if isinstance(item, str) and item.strip() else None, "name of a key")
 
 
 def _trusted_proxies(value: Any) -> Read:
@@ -209,9 +207,7 @@ OPTIONS: Final[dict[str, Option]] = {
         "an alias of DATABASES, such as 'audit'",
         ("DRF_AUDIT_TRAIL_DATABASE_ALIAS",),
     ),
-    "SERVICE_NAME": Option(
-        None, _name(None), "a name such as 'shop', or None for OpenTelemetry's service.name"
-    ),
+    "SERVICE_NAME": Option(None, _name(None), "a name such as 'shop', or None for OpenTelemetry's service.name"),
     "DELIVERY": Option(None, _choice(None, "spool", "sync", "memory"), "'spool', 'sync' or 'memory'"),
     "SPOOL_DIR": Option(None, _spool_dir, "an absolute path such as '/var/lib/shop/audit', or None"),
     "SPOOL_MAX_BYTES": Option(_SPOOL_MAX_BYTES, _bytes, "a number of bytes such as 1024 ** 3"),
@@ -227,9 +223,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "TRUSTED_PROXIES": Option(
         (), _trusted_proxies, "a list of networks such as ['10.0.0.0/8', '::1'], or 'unix:' for a UNIX socket"
     ),
-    "AUTH_URLS": Option(
-        (), _auth_urls, "a list of paths such as ['/api/sign-in/']", ("DRF_AUDIT_TRAIL_AUTH_URL",)
-    ),
+    "AUTH_URLS": Option((), _auth_urls, "a list of paths such as ['/api/sign-in/']", ("DRF_AUDIT_TRAIL_AUTH_URL",)),
     "AUTH_FAILED_STATUS_CODES": Option(
         (401,),
         _status_codes,

@@ -41,13 +41,9 @@ def compiled(written: Any) -> re.Pattern[str]:
         pattern = re.compile(written)
         explosive = any(_explosive(_parser.parse(written)))
     except (re.error, OverflowError, RecursionError) as error:
-        raise ConfigurationError(
-            f"has the path {reprlib.repr(written)}, no regular expression: {error}"
-        ) from error
+        raise ConfigurationError(f"has the path {reprlib.repr(written)}, no regular expression: {error}") from error
     if explosive:
-        raise ConfigurationError(
-            f"has the path {text}, which repeats a repetition: some requests would take for ever"
-        )
+        raise ConfigurationError(f"has the path {text}, which repeats a repetition: some requests would take for ever")
     return pattern
 
 

@@ -1,0 +1,178 @@
+"""What OpenTelemetry's own configuration does to the audit trail: samplers, propagators, packages."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision
+
+from otel_audit.attributes import AUDIT_KIND, KIND_PROCESS
+from otel_audit.checks.registry import Finding, check
+from otel_audit.conf import conf
+from otel_audit.edges import edge
+from otel_audit.options import shown
+
+__all__: list[str] = []
+
+#: The SDK's samplers that drop spans; those with a ratio do below 1.
+_DROPPING: Final = ("always_off", "parentbased_always_off", "traceidratio", "parentbased_traceidratio")
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+#: Protocol → the package that speaks it, and the extra that installs it.
+_PACKAGES: Final = {
+    "http/protobuf": ("opentelemetry.exporter.otlp.proto.http", "otlp"),
+    "grpc": ("opentelemetry.exporter.otlp.proto.grpc", "otlp-grpc"),
+}
+_ASGI_SERVERS: Final = ("daphne", "granian", "hypercorn", "uvicorn")
+_HIDDEN: Final = "process and step spans of plain OpenTelemetry code"
+_KEEP: Final = "Set OTEL_TRACES_SAMPLER=otel_audit, with OTEL_TRACES_SAMPLER_ARG as the ratio to forward"
+
+
+@check("W020")
+def sdk_disabled() -> Iterator[Finding]:
+    """The SDK is not switched off."""
+    if _variable("OTEL_SDK_DISABLED").lower() == "true":
+        yield (
+            f"OTEL_SDK_DISABLED is true: {_HIDDEN} are not recorded. Requests, sign-ins and processes by otel_audit's "
+            "own functions are.",
+            "Unset OTEL_SDK_DISABLED; to send nothing elsewhere, set OTEL_TRACES_EXPORTER=none instead.",
+        )
+
+
+@check("W021")
+def environment_sampler() -> Iterator[Finding]:
+    """``OTEL_TRACES_SAMPLER`` drops nothing."""
+    name = _variable("OTEL_TRACES_SAMPLER").lower()
+    if name not in _DROPPING or (name.endswith("ratio") and _ratio() >= 1):
+        return
+    yield (
+        f"OTEL_TRACES_SAMPLER is {name}: {_HIDDEN} are dropped by it until otel_audit has put its own sampler in "
+        "front, with the first request or the first use of its functions; in a plain script always.",
+        f"{_KEEP}.",
+    )
+
+
+@check("W022")
+def provider_sampler() -> Iterator[Finding]:
+    """The tracer provider that the site has set is the SDK's and drops no audit span."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, trace.ProxyTracerProvider):
+        return
+    if not isinstance(provider, TracerProvider):
+        yield (
+            f"The tracer provider is a {type(provider).__name__}, not the OpenTelemetry SDK's: {_HIDDEN} are not "
+            "recorded.",
+            "Set an opentelemetry.sdk.trace.TracerProvider, or record processes by otel_audit.process().",
+        )
+    elif _drops(provider.sampler):
+        yield (
+            f"The tracer provider's sampler, {provider.sampler.get_description()}, drops {_HIDDEN} until otel_audit "
+            "has put its own in front, with the first request or the first use of its functions.",
+            f"Write TracerProvider(sampler=otel_audit_exporters.AuditSampler({type(provider.sampler).__name__}(…))).",
+        )
+
+
+@check("W023")
+def propagators() -> Iterator[Finding]:
+    """OpenTelemetry has a propagator; without one its Django middleware fails."""
+    names = [name.strip().lower() for name in _variable("OTEL_PROPAGATORS").split(",")]
+    if "none" in names or propagate.extract({}) is None:
+        yield (
+            "OpenTelemetry has no propagator (OTEL_PROPAGATORS=none): its Django middleware answers every request with "
+            "500, which is a fault of its own.",
+            "Set OTEL_PROPAGATORS=tracecontext,baggage, or unset it.",
+        )
+
+
+@check("W024")
+def configuration_file() -> Iterator[Finding]:
+    """A declarative configuration names a propagator."""
+    path = _variable("OTEL_CONFIG_FILE")
+    if not path:
+        return
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError) as error:
+        yield f"OTEL_CONFIG_FILE cannot be read: {error}.", "Set OTEL_CONFIG_FILE to the path of a readable file."
+        return
+    if not re.search(r"^\s*[\"']?propagator[\"']?\s*:", text, re.MULTILINE):
+        yield (
+            f"OTEL_CONFIG_FILE={path} has no propagator: OpenTelemetry's Django middleware answers every request with "
+            "500, which is a fault of its own.",
+            "Add to it: propagator: {composite: [{tracecontext: }, {baggage: }]}",
+        )
+
+
+@check("W025")
+def asgi_package() -> Iterator[Finding]:
+    """Under ASGI, OpenTelemetry's Django middleware has the package that it needs."""
+    from otel_audit.middleware import OTEL_PATH
+
+    is_asgi = (
+        bool(getattr(settings, "ASGI_APPLICATION", None))
+        or "daphne" in settings.INSTALLED_APPS
+        or any(server in sys.modules for server in _ASGI_SERVERS)
+    )
+    if is_asgi and OTEL_PATH in settings.MIDDLEWARE and not _is_installed("opentelemetry.instrumentation.asgi"):
+        yield (
+            "Under ASGI, OpenTelemetry's Django middleware emits no span without the package "
+            "opentelemetry-instrumentation-asgi.",
+            'Run pip install "otel-audit[asgi]".',
+        )
+
+
+@check("W026")
+def otlp_package() -> Iterator[Finding]:
+    """The package for the protocol of forwarding is installed."""
+    configured = conf.otlp
+    if configured is None and not any(_variable(name) for name in _ENDPOINTS):
+        return
+    protocol = (configured or {}).get("protocol") or next(filter(None, map(_variable, _PROTOCOLS)), "http/protobuf")
+    if protocol not in _PACKAGES:
+        yield (
+            f"The protocol of OTLP forwarding is {shown(protocol)}, which is not spoken here: nothing is forwarded.",
+            'Write OTEL_AUDIT["OTLP"] = {"protocol": "http/protobuf", …}, or "grpc".',
+        )
+        return
+    package, extra = _PACKAGES[protocol]
+    if not _is_installed(package):
+        yield (
+            f"Forwarding by OTLP ({protocol}) is configured, but its package is not installed: nothing is forwarded.",
+            f'Run pip install "otel-audit[{extra}]".',
+        )
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+def _ratio() -> float:
+    """Return the ratio as the SDK reads it: 1 where it is absent or no number."""
+    try:
+        return float(_variable("OTEL_TRACES_SAMPLER_ARG"))
+    except ValueError:
+        return 1.0
+
+
+def _drops(sampler: Any) -> bool:
+    """Ask ``sampler`` about a process in the trace that a ratio drops first: the one with the highest id."""
+    with edge("checks.provider_sampler"):
+        result = sampler.should_sample(None, 2**128 - 1, "otel_audit.check", attributes={AUDIT_KIND: KIND_PROCESS})
+        return result.decision is Decision.DROP
+    return False
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent package is not there
+        return False

@@ -134,9 +134,7 @@ def test_a_full_spool_refuses_and_keeps_what_it_has(directory: Path) -> None:
     writer.close()
 
 
-def test_a_full_spool_takes_records_again_when_it_was_drained(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_spool_takes_records_again_when_it_was_drained(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_SURVEY_SECONDS", 0)
     other = SpoolWriter(directory, FINGERPRINT, LIMIT)
     other.append(make_records(20))

@@ -13,11 +13,12 @@ from otel_audit.models import (
     RequestAuditEvent,
     StepAuditEvent,
 )
+from otel_audit.outcomes import processes_with_outcome, steps_with_outcome
 
 Cells = tuple[str, ...]
 
 COLUMNS = ("KIND", "ACTOR", "ACTION", "OUTCOME", "STATUS", "DURATION", "TRACE ID")
-WIDTHS = (14, 10, 44, 9, 8, 10, 32)
+WIDTHS = (14, 10, 40, 10, 6, 10, 32)
 
 
 def wait_for_requests(expected: int, since: datetime, timeout: float) -> int:
@@ -50,21 +51,33 @@ def totals(since: datetime) -> str:
 
 def _rows(since: datetime) -> Iterator[Cells]:
     for request in _since(RequestAuditEvent, since):
-        duration = request.response_time
-        yield _cells("request", request, f"{request.method} {request.url}", str(request.status_code), duration)
+        action = f"{request.method} {request.url}"
+        yield _cells("request", request, action, request.outcome, str(request.status_code), request.response_time)
         for login in request.logins.order_by("id"):
-            yield _cells("  sign-in", login, login.status, login.method)
-        for process in request.processes.order_by("id"):
-            yield _cells("  process", process, process.name, "", process.duration_ms)
-            for step in process.steps.order_by("order", "id"):
-                yield _cells("    step", step, step.name, "", step.duration_ms)
-                for registration in step.registrations.order_by("id"):
-                    yield _cells("      result", registration, registration.name)
+            yield _cells("  sign-in", login, _login_action(login), login.outcome)
+        for process in processes_with_outcome(request.processes.order_by("id")):
+            yield from _process_rows(process)
 
 
-def _cells(kind: str, row: Any, action: str, status: str = "", duration_ms: float | None = None) -> tuple[str, ...]:
-    duration = "" if duration_ms is None else f"{duration_ms:.1f} ms"
-    return (kind, row.actor_name or row.actor_type, action, row.outcome, status, duration, row.trace_id)
+def _process_rows(process: Any) -> Iterator[Cells]:
+    """How a process and its steps ended is derived from what they registered, as in the admin and the report."""
+    yield _cells("  process", process, process.name, process.derived_outcome, "", process.duration_ms)
+    for step in steps_with_outcome(process.steps.order_by("order", "id")):
+        yield _cells("    step", step, step.name, step.derived_outcome, "", step.duration_ms)
+        for registration in step.registrations.order_by("id"):
+            yield _cells("      result", registration, registration.name, registration.outcome)
+        for _ in range(step.arrived, step.total_registrations):
+            yield _cells("      result", step, "No registration", "")
+
+
+def _login_action(login: LoginAuditEvent) -> str:
+    attempted = f" as {login.username!r}" if login.status == login.FAILED and login.username else ""
+    return f"{login.status}{attempted} ({login.method})"
+
+
+def _cells(kind: str, row: Any, action: str, outcome: str, status: str = "", ms: float | None = None) -> Cells:
+    duration = "" if ms is None else f"{ms:.1f} ms"
+    return (kind, row.actor_name or row.actor_type, action, outcome, status, duration, row.trace_id)
 
 
 def _line(cells: Cells) -> str:

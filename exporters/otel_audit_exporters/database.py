@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -17,10 +17,11 @@ from django.db import (
     connections,
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 from django.db.utils import load_backend
 from django.utils.connection import ConnectionDoesNotExist
 
-__all__ = ["close_own_connection", "is_outage", "own_connection", "use_own_connection"]
+__all__ = ["close_own_connection", "insert_new", "is_outage", "own_connection", "use_own_connection"]
 
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_S: Final = 30
@@ -57,6 +58,23 @@ def own_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
         wrapper.close()
 
 
+def insert_new(model: type[Model], rows: Sequence[Model], alias: str) -> bool:
+    """Insert the rows whose primary key is not there yet; True when it is certain that none was.
+
+    The driver's ``executemany`` is two to five times faster than ``bulk_create``. Not ``INSERT IGNORE``, which
+    ``bulk_create(ignore_conflicts=True)`` becomes on MariaDB: it changes values that do not fit, silently.
+    """
+    connection = connections[alias]
+    fields = model._meta.concrete_fields
+    parameters = [
+        [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields] for row in rows
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(_insert_statement(model, alias), parameters)
+        # MySQL counts a row that was there like a new one, as Django asks it for the rows found.
+        return connection.vendor != "mysql" and cursor.rowcount == len(rows)
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether ``error`` is the database's trouble (down, locked, full, read-only, not migrated), not a row's."""
     code = _code(error)
@@ -67,6 +85,21 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, InterfaceError | InternalError | ConnectionDoesNotExist | ImproperlyConfigured | OSError):
         return True
     return not isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
+
+
+def _insert_statement(model: type[Model], alias: str) -> str:
+    connection = connections[alias]
+    quote = connection.ops.quote_name
+    columns = [quote(str(field.column)) for field in model._meta.concrete_fields]
+    key = quote(str(model._meta.pk.column))
+    if connection.vendor == "mysql":
+        on_conflict = f"ON DUPLICATE KEY UPDATE {key} = {key}"
+    else:
+        on_conflict = f"ON CONFLICT ({key}) DO NOTHING"
+    values = ", ".join(["%s"] * len(columns))
+    # Names of our own tables and columns; every value is a parameter.
+    table = quote(model._meta.db_table)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) {on_conflict}"  # noqa: S608
 
 
 def _code(error: BaseException) -> int | str | None:

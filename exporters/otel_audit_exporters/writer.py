@@ -20,7 +20,7 @@ from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY, _SUPPRESS_
 from otel_audit.exceptions import OTelAuditError
 from otel_audit.models import AuditEvent
 from otel_audit_exporters import mapper
-from otel_audit_exporters.database import is_outage
+from otel_audit_exporters.database import insert_new, is_outage
 from otel_audit_exporters.envelope import parse
 
 __all__ = ["CONFLICT", "POISON", "Outcome", "Rejection", "RetryLaterError", "store", "write"]
@@ -70,7 +70,7 @@ def store(payloads: Sequence[bytes], using: str) -> Outcome:
     for index, payload in enumerate(payloads):
         try:
             mapped = mapper.rows(parse(payload))
-        except (mapper.MappingError, ValueError, RecursionError) as error:
+        except Exception as error:  # reading and mapping are pure: whatever goes wrong is this record's
             outcome.rejections.append(Rejection(index, POISON, f"{type(error).__name__}: {error}"))
             continue
         rows.extend(mapped)
@@ -134,20 +134,20 @@ def _insert(numbered: list[tuple[int, AuditEvent]], using: str) -> list[Rejectio
     by_model: dict[type[AuditEvent], list[tuple[int, AuditEvent]]] = {}
     for index, row in numbered:
         by_model.setdefault(type(row), []).append((index, row))
-    conflicts = []
+    conflicts: list[Rejection] = []
     for model, found in by_model.items():
-        model._base_manager.using(using).bulk_create([row for _, row in found], ignore_conflicts=True)
-        there: dict[Any, str] = dict(
-            model._base_manager.using(using)
-            .filter(pk__in=[row.pk for _, row in found])
-            .values_list("pk", "record_hash")
-        )
-        conflicts += [
-            Rejection(index, CONFLICT, f"{model.__name__} {row.pk} is there with the hash {there.get(row.pk)}.")
-            for index, row in found
-            if there.get(row.pk) != row.record_hash
-        ]
+        if not insert_new(model, [row for _, row in found], using):
+            conflicts += _conflicts(model, found, using)
     return conflicts
+
+
+def _conflicts(model: type[AuditEvent], numbered: list[tuple[int, AuditEvent]], using: str) -> Iterator[Rejection]:
+    there: dict[Any, str] = dict(
+        model._base_manager.using(using).filter(pk__in=[row.pk for _, row in numbered]).values_list("pk", "record_hash")
+    )
+    for index, row in numbered:
+        if (stored := there.get(row.pk)) != row.record_hash:
+            yield Rejection(index, CONFLICT, f"{model.__name__} {row.pk} is there with the hash {stored}.")
 
 
 @contextmanager

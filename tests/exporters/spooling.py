@@ -15,15 +15,14 @@ from otel_audit_exporters.writer import Outcome, Rejection, RetryLaterError
 FINGERPRINT = "0123456789abcdef"
 
 
-def make_record(name: str = "checked", *, id: str | None = None, **facts: Any) -> Record:
+def make_record(name: str = "checked", *, identity: str | None = None, **facts: Any) -> Record:
     """Return a registration, the smallest record."""
-    identity = id or record_id()
     return capture(
         {
             "v": 1,
             "type": "event",
             "kind": "registration",
-            "id": identity,
+            "id": identity or record_id(),
             "service": "shop",
             "ids": {"request": None, "process": None, "step": None},
             "span": {"trace_id": "", "span_id": ""},
@@ -59,6 +58,6 @@ class Sink:
         if self.down:
             raise RetryLaterError("the sink is down")
         ids = [json.loads(payload)["id"] for payload in payloads]
-        refused = [Rejection(index, "poison", "told so") for index, id in enumerate(ids) if id in self.poison]
-        self.ids += [id for id in ids if id not in self.poison]
+        refused = [Rejection(index, "poison", "told so") for index, one in enumerate(ids) if one in self.poison]
+        self.ids += [one for one in ids if one not in self.poison]
         return Outcome(len(ids) - len(refused), refused)

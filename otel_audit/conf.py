@@ -21,7 +21,7 @@ from django.conf import Settings, settings
 from django.core.signals import setting_changed
 from django.db import connections
 
-from otel_audit.options import LEGACY_OPTIONS, OPTIONS, Option, spool_directory
+from otel_audit.options import LEGACY_OPTIONS, OPTIONS, Option, shown, spool_directory
 from otel_audit.policy import Policy
 from otel_audit.redaction import Redactor
 
@@ -100,7 +100,7 @@ class AuditSettings:
         alias: str = self.value("DATABASE")
         if alias in connections.settings:
             return alias
-        self._complain("DATABASE", [f"{alias!r} is no alias of DATABASES"])
+        self._complain(self.source("DATABASE")[0], [f"{shown(alias)} is no alias of DATABASES"])
         return str(DEFAULTS["DATABASE"])
 
     @property
@@ -154,10 +154,6 @@ class AuditSettings:
             if hasattr(settings, name):
                 return name, getattr(settings, name)
         return f"{SETTING}[{key!r}]", OPTIONS[key].default
-
-    def raw(self, key: str) -> Any:
-        """Return what the user wrote for ``key``, else the ancestor's setting, else the default."""
-        return self.source(key)[1]
 
     def legacy(self, name: str) -> tuple[Any, list[str]]:
         """Read one of the ancestor's URL settings; return its rules and what is wrong with it."""

@@ -42,8 +42,9 @@ class Option:
 
 def shown(value: Any) -> str:
     """Return ``value`` for a message: short, and without what may be a password."""
-    text = reprlib.repr(value)
-    return f"a {type(value).__name__} with a URL in it" if "://" in text or "@" in text else text
+    if isinstance(value, str):
+        return "a text with a URL in it" if "://" in value or "@" in value else reprlib.repr(value)
+    return reprlib.repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"
 
 
 def spool_directory(value: Any) -> Read:

@@ -131,8 +131,8 @@ def _ancestor_name(name: str) -> Finding:
             f"{name} is a setting of drf-audit-trail.",
             f'Write OTEL_AUDIT = {{"POLICY": [{_RULES[name]}]}} instead, with your own paths.',
         )
-    near = get_close_matches(name, [*_REPLACED, *_RULES], n=1)
-    if near and name not in _WITHOUT_EFFECT:
+    near = get_close_matches(name, [*_REPLACED, *_RULES], n=1, cutoff=0.9)  # the long prefix is alike in all
+    if near:
         key = _REPLACED.get(near[0], "POLICY")
         return f"{name} has no effect; drf-audit-trail has {near[0]}.", f'Write OTEL_AUDIT = {{"{key}": …}} instead.'
     return f"{name} has no effect here.", f"Remove {name}."

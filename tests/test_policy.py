@@ -1,0 +1,261 @@
+"""How much of a request is recorded, and what becomes of a rule that cannot be read."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_audit.exceptions import ConfigurationError
+from otel_audit.patterns import MAX_PATTERN, compiled
+from otel_audit.policy import MAX_PATH, Decision, Policy, Rule, parse_legacy, parse_rules
+
+NOTHING = Decision(record=False, request_body=False, response_body=False)
+METADATA = Decision(record=True, request_body=False, response_body=False)
+REQUEST = Decision(record=True, request_body=True, response_body=False)
+BOTH = Decision(record=True, request_body=True, response_body=True)
+
+
+def policy(*rules: dict[str, Any], **others: Any) -> Policy:
+    return Policy(tuple(map(Rule.parse, rules)), **others)
+
+
+def legacy(*entries: Any) -> tuple[Rule, ...]:
+    rules, wrong = parse_legacy(list(entries))
+    assert rules is not None
+    assert wrong == []
+    return rules
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("GET", REQUEST), ("HEAD", REQUEST), ("POST", BOTH), ("PUT", BOTH), ("PATCH", BOTH), ("DELETE", BOTH)],
+)
+def test_by_default_request_bodies_and_response_bodies_of_unsafe_methods_are_recorded(
+    method: str, expected: Decision
+) -> None:
+    assert policy().decide("/shop/", method) == expected
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("none", NOTHING), ("metadata", METADATA), ("request", REQUEST), ("request_response", BOTH)],
+)
+def test_a_rule_sets_its_level_for_every_method(level: str, expected: Decision) -> None:
+    rules = policy({"path": "^/a/", "level": level})
+
+    assert rules.decide("/a/b", "GET") == expected
+    assert rules.decide("/a/b", "POST") == expected
+
+
+def test_the_first_rule_that_matches_wins() -> None:
+    rules = policy({"path": "^/a/b", "level": "none"}, {"path": "^/a/", "level": "metadata"})
+
+    assert rules.decide("/a/b", "GET") == NOTHING
+    assert rules.decide("/a/c", "GET") == METADATA
+
+
+def test_a_rule_without_a_path_matches_every_path() -> None:
+    rules = policy({"methods": ["GET", "head"], "level": "metadata"})
+
+    assert rules.decide("/x", "GET") == METADATA
+    assert rules.decide("/x", "HEAD") == METADATA
+    assert rules.decide("/x", "POST") == BOTH
+
+
+def test_a_pattern_matches_from_the_beginning_of_the_path() -> None:
+    rules = policy({"path": "/health", "level": "none"})
+
+    assert rules.decide("/health/", "GET") == NOTHING
+    assert rules.decide("/api/health/", "GET") == REQUEST
+
+
+def test_static_files_are_not_recorded_but_a_path_that_contains_their_word_is() -> None:
+    rules = policy(static_url="/static/")
+
+    assert rules.decide("/static/a.css", "GET") == NOTHING
+    assert rules.decide("/api/static/", "GET") == REQUEST
+
+
+def test_a_rule_goes_before_static_files() -> None:
+    rules = policy({"path": "^/static/private/", "level": "metadata"}, static_url="/static/")
+
+    assert rules.decide("/static/private/a", "GET") == METADATA
+
+
+def test_sign_in_paths_are_recorded_without_bodies() -> None:
+    rules = policy(auth_urls=frozenset({"/api/token/"}))
+
+    assert rules.decide("/api/token/", "POST") == METADATA
+    assert rules.decide("/api/token/refresh/", "POST") == BOTH
+
+
+def test_the_ancestors_request_urls_leave_the_others_out() -> None:
+    rules = policy(only=legacy(r"^/api/.*?/", r"^(?!/admin/jsi18n/)/admin/"))
+
+    assert rules.decide("/api/products/", "POST") == BOTH
+    assert rules.decide("/admin/users/", "GET") == REQUEST
+    assert rules.decide("/admin/jsi18n/", "GET") == NOTHING
+    assert rules.decide("/shop/", "GET") == NOTHING
+
+
+def test_an_empty_list_of_request_urls_leaves_everything_out() -> None:
+    assert policy(only=()).decide("/shop/", "GET") == NOTHING
+
+
+def test_sign_in_paths_count_beside_the_ancestors_request_urls() -> None:
+    rules = policy(only=legacy(r"^/api/"), auth_urls=frozenset({"/sign-in/"}))
+
+    assert rules.decide("/sign-in/", "POST") == METADATA
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "method", "keeps_body"),
+    [
+        (r"/api/token", "/api/token/", "POST", False),
+        (r"/api/token", "/api/", "POST", True),
+        ({"route": r"^/api/", "method": "ALL"}, "/api/", "PUT", False),
+        ({"route": r"^/api/", "method": "POST"}, "/api/", "POST", False),
+        ({"route": r"^/api/", "method": "POST"}, "/api/", "PUT", True),
+        ({"route": r"^/api/"}, "/api/", "PUT", False),
+    ],
+)
+def test_the_ancestors_lists_take_bodies_away(entry: Any, path: str, method: str, keeps_body: bool) -> None:
+    without_request = policy(no_request_body=legacy(entry)).decide(path, method)
+    without_response = policy(no_response_body=legacy(entry)).decide(path, method)
+
+    assert without_request == Decision(True, keeps_body, True)
+    assert without_response == Decision(True, True, keeps_body)
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong", "inside", "outside"),
+    [
+        ({"path": "^/a/", "level": "meta"}, "has the level 'meta'", METADATA, REQUEST),
+        ({"path": "^/a/"}, "has the level None", METADATA, REQUEST),
+        ({"path": "^/a/", "level": "none", "method": "GET"}, "has the unknown key 'method'", METADATA, REQUEST),
+        ({"path": "^/a/", "level": "none", "methods": 3}, "has the methods 3", METADATA, REQUEST),
+        ({"path": "^/a/", "level": "none", "methods": ["G T"]}, "has the method 'G T'", METADATA, REQUEST),
+        ({"path": "(", "level": "none"}, "no regular expression", METADATA, METADATA),
+        ({"path": 3, "level": "none"}, "has the path 3, no regular expression", METADATA, METADATA),
+        ({"path": "(a+)+$", "level": "none"}, "repeats a repetition", METADATA, METADATA),
+        ("^/a/", "is '^/a/', no dict", METADATA, METADATA),
+        (None, "is None, no dict", METADATA, METADATA),
+    ],
+)
+def test_a_rule_that_cannot_be_read_records_the_request_without_bodies(
+    written: Any, wrong: str, inside: Decision, outside: Decision
+) -> None:
+    rules, said = parse_rules([{"path": "^/first/", "level": "none"}, written])
+
+    assert len(said) == 1
+    assert said[0].startswith("rule 2 ")
+    assert wrong in said[0]
+    assert Policy(rules).decide("/a/b", "GET") == inside
+    assert Policy(rules).decide("/b", "GET") == outside
+    assert Policy(rules).decide("/first/", "GET") == NOTHING
+
+
+@pytest.mark.parametrize("written", ["^/a/", {"path": "^/a/"}, 3])
+def test_a_policy_that_is_no_list_leaves_the_default(written: Any) -> None:
+    rules, said = parse_rules(written)
+
+    assert rules == ()
+    assert "is no list of rules" in said[0]
+
+
+@pytest.mark.parametrize("entry", ["(", 3, None, {"method": "GET"}, {"route": "^/a/", "method": 3}])
+def test_an_entry_of_the_ancestors_lists_that_cannot_be_read_matches_everything(entry: Any) -> None:
+    rules, said = parse_legacy(["^/a/", entry])
+
+    assert rules is not None
+    assert said[0].startswith("entry 2 ")
+    assert Policy(only=rules).decide("/b/", "GET").record
+    assert not Policy(no_request_body=rules).decide("/b/", "GET").request_body
+
+
+def test_an_ancestors_list_that_is_none_matches_everything() -> None:
+    rules, said = parse_legacy(7)
+
+    assert rules is not None
+    assert "is no list" in said[0]
+    assert Policy(only=rules).decide("/b/", "GET").record
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(a+)+$",
+        r"(a*)*",
+        r"(b?a+)+",
+        r"([a-z]+)*",
+        r"((a+))+",
+        r"(?:(?:a+)|b)+",
+        r"(a{2,})+",
+        r"(?=(a+)+)b",
+        r"^/(.*/)*x",
+        r"(\w+\s?)*$",
+        r"(x[a-z]+)+",
+        r"(a|b*)*",
+        r"(.*?)*x",
+    ],
+)
+def test_a_pattern_that_takes_exponential_time_is_refused(pattern: str) -> None:
+    with pytest.raises(ConfigurationError, match="repeats a repetition"):
+        compiled(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^/api/.*?/",
+        r"^(?!/admin/jsi18n/).*$",
+        r"^(/[^/]+)+/?$",
+        r"^/(?:[\w-]+/)*$",
+        r"(x|y)*",
+        r"(a+b)+",
+        r"([a-z]+[0-9])*",
+        r"(?>a+)+",
+        r"^/\d{4}/(\d{2}/)*",
+        r"",
+    ],
+)
+def test_an_ordinary_pattern_is_taken(pattern: str) -> None:
+    assert compiled(pattern).pattern == pattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [(r"^/api/.*?/x$", "/api/" + "a/" * 1000), (r"^/.*/.*x$", "/" * 2000), (r"^(/[^/]+)+/?$", "/a" * 1000 + "//")],
+)
+def test_a_pattern_that_was_taken_is_done_soon_with_the_longest_path(pattern: str, path: str) -> None:
+    rules = policy({"path": pattern, "level": "none"})
+    began = time.monotonic()
+
+    rules.decide(path, "GET")
+
+    assert time.monotonic() - began < 2
+
+
+def test_a_pattern_of_a_thousand_characters_is_the_longest() -> None:
+    assert compiled("a" * MAX_PATTERN)
+    with pytest.raises(ConfigurationError, match="1001 characters"):
+        compiled("a" * (MAX_PATTERN + 1))
+
+
+def test_nobody_hides_behind_a_long_path() -> None:
+    rules = policy({"path": "^/feed/", "level": "none"}, only=legacy("^/feed/"), static_url="/static/")
+
+    assert rules.decide("/feed/".ljust(MAX_PATH, "a"), "GET") == NOTHING
+    assert rules.decide("/feed/".ljust(MAX_PATH + 1, "a"), "GET") == REQUEST
+    assert rules.decide("/static/".ljust(MAX_PATH + 1, "a"), "GET") == NOTHING
+
+
+@given(path=st.text(), method=st.text())
+def test_every_request_gets_a_decision(path: str, method: str) -> None:
+    rules = policy({"path": r"^/(?!api)\w+/", "methods": ["GET"], "level": "none"}, only=legacy("^/"))
+
+    assert isinstance(rules.decide(path, method), Decision)

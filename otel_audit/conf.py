@@ -155,6 +155,10 @@ class AuditSettings:
                 return name, getattr(settings, name)
         return f"{SETTING}[{key!r}]", OPTIONS[key].default
 
+    def raw(self, key: str) -> Any:
+        """Return what counts for ``key`` as it was written, not read."""
+        return self.source(key)[1]
+
     def legacy(self, name: str) -> tuple[Any, list[str]]:
         """Read one of the ancestor's URL settings; return its rules and what is wrong with it."""
         option: Option = LEGACY_OPTIONS[name]

@@ -28,6 +28,7 @@ from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
+from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.envelope import Record, encode_event, encode_request, encode_span, parse, seal
 from otel_audit_exporters.spool import SpoolWriter
@@ -75,6 +76,10 @@ class Pipeline:
         if conf.delivery == "spool" and conf.drain == "thread" and self._drainer_stale():
             with edge("pipeline.start"):
                 self._start_drainer()
+
+    def listening(self) -> bool:
+        """Whether a record goes anywhere: into a store, or into an open `capture`."""
+        return bool(self._captures) or conf.delivery != "memory"
 
     def request(
         self,
@@ -222,7 +227,7 @@ class Pipeline:
                 way(records)
             except Exception as error:  # any failure means: try the other way, then hold
                 failure = error
-                logger.warning("Audit records could not be delivered by %s: %s", way.__name__.strip("_"), error)
+                raise_alarm(way.__name__.strip("_"), len(records), error)
             else:
                 return
         self._hold(records, failure)
@@ -251,12 +256,7 @@ class Pipeline:
             self._held.popleft()
             lost += 1
         self.counts["lost"] += lost
-        logger.error(
-            "%d audit records are held in memory, %d are lost: neither spool nor database takes them (%s).",
-            len(self._held),
-            self.counts["lost"],
-            failure,
-        )
+        raise_alarm("held", len(records), f"Neither spool nor database takes them; {lost} are lost. ({failure})")
 
     def _keep(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -314,7 +314,7 @@ class Pipeline:
 
 def _target() -> tuple[Any, str]:
     """Return what names the spool of now: the configured place and the target database. Cheap; asked per request."""
-    return conf.raw("SPOOL_DIR"), conf.fingerprint
+    return conf.value("SPOOL_DIR"), conf.fingerprint
 
 
 def _in_event_loop() -> bool:

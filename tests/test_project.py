@@ -1,0 +1,365 @@
+"""The files around the code keep their promises: Makefile, compose file, collector files, Dockerfile, CI script."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE = ROOT / "docker-compose.yml"
+COLLECTOR_CONFIGS = sorted((ROOT / "collector-config").glob("*.yaml"))
+DEPRECATED_COMPONENTS = {"exporters": {"otlp", "otlphttp", "logging"}, "processors": {"batch"}}
+README_TARGETS = ["demo", "test", "lint", "bench", "clean", "help"]
+
+
+def read_yaml(path: Path) -> Any:
+    return YAML(typ="safe").load(path)
+
+
+def compose() -> Any:
+    return read_yaml(COMPOSE)
+
+
+def services() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from compose()["services"].items()
+
+
+def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "PYTHON"}}
+    if path is not None:
+        environment["PATH"] = path
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def script(directory: Path, name: str, body: str) -> Path:
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+# ── Makefile ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_make_help_lists_every_target() -> None:
+    listed = make("help").stdout
+
+    assert [target for target in README_TARGETS if f"make {target} " not in listed] == []
+
+
+def test_make_alone_shows_the_help() -> None:
+    assert make().stdout == make("help").stdout
+
+
+def test_make_demo_hands_its_arguments_to_the_demo() -> None:
+    planned = make("--dry-run", "demo", "ARGS=--once", f"PYTHON={sys.executable}")
+
+    assert "demo/run.py --once" in planned.stdout, planned.stderr
+
+
+def test_make_test_runs_pytest_in_the_virtual_environment(tmp_path: Path) -> None:
+    planned = make("--dry-run", "test", "ARGS=-x", f"VENV={tmp_path}/env", f"PYTHON={sys.executable}")
+
+    assert f"{tmp_path}/env/bin/python -m pytest -x" in planned.stdout, planned.stderr
+
+
+def test_the_environment_is_made_in_one_resolve(tmp_path: Path) -> None:
+    planned = make("--dry-run", "test", f"VENV={tmp_path}/env", f"PYTHON={sys.executable}").stdout
+
+    assert len(re.findall("pip install .*--editable", planned)) == 1
+
+
+def test_the_environment_is_reused_while_pyproject_is_unchanged(tmp_path: Path) -> None:
+    (tmp_path / "dev.stamp").touch()
+
+    planned = make("--dry-run", "test", f"VENV={tmp_path}", f"PYTHON={sys.executable}").stdout
+
+    assert "pip install" not in planned
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench"])
+def test_a_missing_python_gives_one_line_that_says_what_to_install(target: str, tmp_path: Path) -> None:
+    refused = make(target, "PYTHON=/nonexistent", f"VENV={tmp_path}/env")
+
+    assert refused.returncode != 0
+    assert refused.stdout == ""
+    assert refused.stderr.count("\n") == 1
+    assert "there is no Python '/nonexistent'; install Python 3.11 or newer" in refused.stderr
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6", "3.10"])
+def test_an_old_python_gives_one_line_that_names_its_version(version: str, tmp_path: Path) -> None:
+    old = script(tmp_path, "old-python", f'case "$2" in *write*) printf %s {version};; *) exit 1;; esac')
+
+    refused = make("demo", f"PYTHON={old}", f"VENV={tmp_path}/env")
+
+    assert refused.returncode != 0
+    assert refused.stderr.count("\n") == 1
+    assert f"is Python {version}; install Python 3.11 or newer" in refused.stderr
+
+
+def test_a_missing_venv_module_gives_one_line_that_says_what_to_install(tmp_path: Path) -> None:
+    bare = script(tmp_path, "bare-python", f'case "$2" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"')
+
+    refused = make("demo", f"PYTHON={bare}", f"VENV={tmp_path}/env")
+
+    assert refused.returncode != 0
+    assert refused.stderr.count("\n") == 1
+    assert re.search(r"has no venv module; install it \(.*apt install python3\.\d+-venv\)", refused.stderr)
+
+
+def test_a_machine_without_any_python_gives_the_same_line(tmp_path: Path) -> None:
+    for program in ("make", "sh", "sed"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+
+    refused = make("demo", f"VENV={tmp_path}/env", path=str(tmp_path))
+
+    assert refused.returncode != 0
+    assert "there is no Python 'python3'; install Python 3.11 or newer" in refused.stderr
+
+
+def test_a_new_python_beside_an_old_one_is_found(tmp_path: Path) -> None:
+    script(tmp_path, "python3", "exit 1")
+    script(tmp_path, "python3.13", f'exec {sys.executable} "$@"')
+    (tmp_path / "sh").symlink_to(str(shutil.which("sh")))
+
+    found = subprocess.run(
+        ["sh", "demo/python.sh"], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.strip() == str(tmp_path / "python3.13")
+
+
+# ── docker-compose.yml and Dockerfile ───────────────────────────────────────────────────────────
+
+
+def test_the_compose_file_is_accepted_by_the_compose_specification() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_compose_file_has_no_version_key() -> None:
+    assert "version" not in compose()
+
+
+def test_every_image_has_a_pinned_tag_or_is_built_here() -> None:
+    unpinned = [
+        name
+        for name, service in services()
+        if "build" not in service and not re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", service["image"])
+    ]
+
+    assert unpinned == []
+
+
+def test_the_files_that_the_compose_file_names_exist() -> None:
+    missing = []
+    for name, service in services():
+        build = service.get("build")
+        if build and not (ROOT / build["context"] / build["dockerfile"]).is_file():
+            missing.append((name, build["dockerfile"]))
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith(".") and not (ROOT / source).is_file():
+                missing.append((name, source))
+
+    assert missing == []
+
+
+def test_the_volumes_that_the_compose_file_names_are_declared_and_used() -> None:
+    named = {
+        volume.split(":")[0]
+        for _, service in services()
+        for volume in service.get("volumes", [])
+        if not volume.startswith((".", "/"))
+    }
+
+    assert named == set(compose()["volumes"])
+
+
+def test_the_services_that_services_wait_for_exist() -> None:
+    known = dict(services())
+
+    waited_for = {other for service in known.values() for other in service.get("depends_on", {})}
+
+    assert waited_for <= set(known)
+    for service in known.values():
+        for other, how in service.get("depends_on", {}).items():
+            assert how["condition"] != "service_healthy" or "healthcheck" in known[other]
+
+
+def test_a_service_without_profile_waits_for_none_with_one() -> None:
+    known = dict(services())
+    always = {name: service for name, service in known.items() if "profiles" not in service}
+
+    optional = [(name, other) for name in always for other in always[name].get("depends_on", {}) if other not in always]
+
+    assert optional == []
+
+
+def test_every_port_is_published_on_this_machine_alone() -> None:
+    published = [port for _, service in services() for port in service.get("ports", [])]
+
+    assert published
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+def test_no_secret_stands_in_the_compose_file() -> None:
+    secret = re.compile(r"PASSWORD|SECRET|TOKEN|KEY", re.IGNORECASE)
+
+    given = [
+        (name, key)
+        for name, service in services()
+        for key in service.get("environment", {})
+        if secret.search(key) and not key.endswith("_FILE")
+    ]
+
+    assert given == []
+
+
+def test_the_default_profile_brings_collector_and_jaeger() -> None:
+    default = (ROOT / ".env").read_text()
+
+    assert re.search(r"^COMPOSE_PROFILES=jaeger$", default, re.MULTILINE)
+    assert {name for name, service in services() if service.get("profiles") == ["jaeger"]} == {"collector", "jaeger"}
+
+
+def test_the_shop_sends_its_spans_to_a_port_that_the_collector_opens() -> None:
+    known = dict(services())
+    endpoint = known["shop"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    config = next(volume for volume in known["collector"]["volumes"] if volume.startswith("./")).split(":")[0]
+
+    opened = read_yaml(ROOT / config)["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+
+    assert endpoint == f"http://collector:{opened.rsplit(':', 1)[1]}"
+
+
+def test_services_cannot_write_outside_their_volumes() -> None:
+    own_image = {name: service for name, service in services() if name != "audit-database"}
+
+    assert [name for name, service in own_image.items() if service.get("read_only") is not True] == []
+
+
+def test_the_image_copies_files_that_exist_and_runs_as_an_ordinary_user() -> None:
+    text = (ROOT / "demo" / "Dockerfile").read_text()
+    copied = [source for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE) for source in line.split()[:-1]]
+
+    # The packages are looked up where they are installed: the suite also runs against the wheel, without them here.
+    missing = [name for name in copied if name not in {"otel_audit", "exporters"} and not (ROOT / name).exists()]
+
+    assert missing == []
+    assert re.findall(r"^USER (\w+)$", text, re.MULTILINE) == ["shop"]
+    assert re.search(r"^FROM [\w/]+:\d+\.\d+\.\d+-\S+$", text, re.MULTILINE)
+
+
+def test_what_the_image_copies_is_let_through_to_the_build() -> None:
+    text = (ROOT / "demo" / "Dockerfile").read_text()
+    copied = {source for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE) for source in line.split()[:-1]}
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+
+    assert copied <= let_through
+
+
+# ── collector-config ────────────────────────────────────────────────────────────────────────────
+
+
+def test_there_is_a_collector_file_for_jaeger_and_one_for_a_file() -> None:
+    assert {"agent.yaml", "to-file.yaml"} <= {path.name for path in COLLECTOR_CONFIGS}
+
+
+@pytest.mark.parametrize("path", COLLECTOR_CONFIGS, ids=lambda path: path.name)
+def test_a_collector_file_begins_with_what_it_guarantees_and_loses(path: Path) -> None:
+    head = path.read_text().split("\n\n")[0]
+    comment = "\n".join(line for line in head.splitlines() if line.startswith("#"))
+
+    assert "Guarantees" in comment
+    assert "Loses" in comment
+
+
+@pytest.mark.parametrize("path", COLLECTOR_CONFIGS, ids=lambda path: path.name)
+def test_a_collector_file_uses_what_it_defines_and_defines_what_it_uses(path: Path) -> None:
+    config = read_yaml(path)
+    service = config["service"]
+
+    used: dict[str, set[str]] = {"extensions": set(service["extensions"])}
+    for pipeline in service["pipelines"].values():
+        for kind, names in pipeline.items():
+            used.setdefault(kind, set()).update(names)
+    defined = {kind: set(config.get(kind, {})) for kind in used}
+
+    assert used == defined
+
+
+@pytest.mark.parametrize("path", COLLECTOR_CONFIGS, ids=lambda path: path.name)
+def test_a_collector_file_has_no_deprecated_component(path: Path) -> None:
+    config = read_yaml(path)
+
+    deprecated = {
+        name
+        for kind, names in DEPRECATED_COMPONENTS.items()
+        for name in config.get(kind, {})
+        if name.split("/")[0] in names
+    }
+
+    assert deprecated == set()
+
+
+@pytest.mark.parametrize("path", COLLECTOR_CONFIGS, ids=lambda path: path.name)
+def test_the_memory_limiter_comes_first_in_a_collector_file(path: Path) -> None:
+    pipelines = read_yaml(path)["service"]["pipelines"]
+
+    assert {pipeline["processors"][0] for pipeline in pipelines.values()} == {"memory_limiter"}
+
+
+@pytest.mark.parametrize("path", COLLECTOR_CONFIGS, ids=lambda path: path.name)
+def test_a_collector_file_listens_on_this_machine_unless_told_otherwise(path: Path) -> None:
+    endpoints = re.findall(r"^\s+endpoint: (\S+):\d+$", path.read_text(), re.MULTILINE)
+
+    assert set(endpoints) == {"${env:LISTEN_HOST:-127.0.0.1}"}
+
+
+# ── continuous integration and documents ────────────────────────────────────────────────────────
+
+
+def test_the_gate_is_an_executable_bash_script_without_syntax_errors() -> None:
+    gate = ROOT / ".ci" / "run"
+
+    checked = subprocess.run(["bash", "-n", str(gate)], capture_output=True, text=True, check=False)
+
+    assert gate.stat().st_mode & stat.S_IXUSR
+    assert gate.read_text().startswith("#!/usr/bin/env bash\n")
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_every_dependency_is_documented_with_its_reason() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    documented = (ROOT / "docs" / "dependencies.md").read_text()
+    required = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in required}  # type: ignore[index]
+
+    assert [name for name in sorted(names) if f"`{name}" not in documented] == []

@@ -220,10 +220,11 @@ class _Passage:
         if enclosing.is_recording():
             scope.span = enclosing  # an outer WSGI or ASGI instrumentation's
             return
+        tracer = site_tracer()  # attaches us to the site's provider before its own middleware starts the span
         if not starts_span:
             return
         parent = propagate.extract(request.META, getter=_META)
-        self._span = site_tracer().start_span(
+        self._span = tracer.start_span(
             scope.method, context=parent, kind=SpanKind.SERVER, attributes=_attributes(scope)
         )
         self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))

@@ -63,9 +63,7 @@ def parse_networks(values: Iterable[str]) -> Networks:
     return Networks(tuple(networks), unix)
 
 
-def client_address(
-    remote_addr: str, forwarded_for: str | None, forwarded: str | None, trusted: Networks
-) -> str | None:
+def client_address(remote_addr: str, forwarded_for: str | None, forwarded: str | None, trusted: Networks) -> str | None:
     """Return the client's address as normalised text of at most 64 characters.
 
     Where both headers came, ``X-Forwarded-For`` counts: it is the one that proxies set, the other one may have passed

@@ -1,16 +1,16 @@
 """Copies any Python object into something that is JSON, without its secrets.
 
-The copy is bounded in depth and size, and nothing an object does while it is looked at – a ``repr`` that raises, an
-integer too long to print – loses the rest.
+The copy is bounded in depth and size, and nothing an object does while it is looked at (a ``repr`` that raises, an
+integer too long to print) loses the rest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from otel_audit.redaction.names import Names
+from otel_audit.redaction.engine import Engine
 from otel_audit.redaction.patterns import MASK, card_number
 
 __all__ = ["Copier"]
@@ -23,38 +23,34 @@ _LONGEST_INTEGER: Final = 10**4000  # Python refuses to print longer ones in dec
 
 
 class Copier:
-    """Makes one copy; ``text`` masks the secrets that stand in strings."""
+    """Makes one copy; ``engine`` masks the secrets that stand in strings."""
 
-    def __init__(self, names: Names, text: Callable[[str], str]) -> None:
-        self._names = names
-        self._text = text
+    def __init__(self, engine: Engine) -> None:
+        self._text = engine.mask
+        self._secret = engine.names.secret
         self._left = MAX_ITEMS
 
     def copy(self, value: Any, depth: int = 0) -> Any:
         """Return a JSON-able copy of ``value``."""
+        try:
+            return self._copy(value, depth)
+        except Exception as error:  # looking at an object runs its own code
+            return f"[unreadable {type(value).__name__}: {type(error).__name__}]"
+
+    def _copy(self, value: Any, depth: int) -> Any:
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, str):
-            return self._string(str.__str__(value))
         if isinstance(value, int):
             return _integer(int.__int__(value))
         if isinstance(value, float):
             return _float(float.__float__(value))
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return self._string(bytes(value[: MAX_TEXT * 4]).decode("utf-8", "backslashreplace"))
-        if isinstance(value, (Mapping, list, tuple, set, frozenset)):
-            if depth >= MAX_DEPTH:
-                return f"[cut: nested deeper than {MAX_DEPTH} levels]"
-            return self._container(value, depth + 1)
-        return self._string(_as_text(value))
-
-    def _container(self, value: Any, depth: int) -> Any:
-        try:
-            if isinstance(value, Mapping):
-                return self._mapping(value, depth)
-            return self._items(value, depth)
-        except Exception as error:  # noqa: BLE001  # iterating runs the object's own code
-            return f"[unreadable {type(value).__name__}: {type(error).__name__}]"
+        if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+            return self._string(_as_text(value))
+        if depth >= MAX_DEPTH:
+            return f"[cut: nested deeper than {MAX_DEPTH} levels]"
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth + 1)
+        return self._items(value, depth + 1)
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         lists = getattr(value, "lists", None)  # Django's QueryDict shows the last of several values only
@@ -65,13 +61,11 @@ class Copier:
                 copy["[cut]"] = f"[cut: more than {MAX_ITEMS} items]"
                 break
             self._left -= 1
-            written = key if isinstance(key, str) else _as_text(key)
-            name = self._string(str.__str__(written))
+            written = _as_text(key)
+            name = self._string(written)
             while name in copy:
                 name += "'"
-            secret = (
-                item is not None and not isinstance(item, bool) and item != "" and self._names.secret(written)
-            )
+            secret = item is not None and not isinstance(item, bool) and item != "" and self._secret(written)
             copy[name] = MASK if secret else self.copy(item, depth)
         return copy
 
@@ -108,7 +102,6 @@ def _float(value: float) -> float | str:
 
 
 def _as_text(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception as error:  # noqa: BLE001  # str() runs the object's own code
-        return f"[unprintable {type(value).__name__}: {type(error).__name__}]"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value[: MAX_TEXT * 4]).decode("utf-8", "backslashreplace")
+    return str.__str__(value) if isinstance(value, str) else str.__str__(str(value))

@@ -16,12 +16,8 @@ __all__ = ["MAX_PARTS", "Part", "parts"]
 MAX_PARTS: Final = 10_000
 _MAX_HEADERS: Final = 4096  # bytes of one part
 _BOUNDARY: Final = re.compile(r"[ -~]{0,200}[!-~]\Z")
-_NAME: Final = re.compile(
-    r'[;\s](name|filename)(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))', re.IGNORECASE
-)
-_ENCODED: Final = re.compile(
-    r"^content-transfer-encoding\s*:\s*(?!7bit|8bit|binary)\S", re.IGNORECASE | re.MULTILINE
-)
+_NAME: Final = re.compile(r'[;\s](name|filename)(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))', re.IGNORECASE)
+_ENCODED: Final = re.compile(r"^content-transfer-encoding\s*:\s*(?!7bit|8bit|binary)\S", re.IGNORECASE | re.MULTILINE)
 _TYPE: Final = re.compile(r"^content-type\s*:\s*([^\r\n]{0,200})", re.IGNORECASE | re.MULTILINE)
 
 

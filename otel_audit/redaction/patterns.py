@@ -1,6 +1,7 @@
 """Secrets that show by their shape, wherever they stand in a text: tokens, keys, credentials, card numbers.
 
-Every pattern runs in linear time: what it repeats it takes for good (possessive), or stops at a fixed length.
+Every pattern runs in linear time: what it repeats it takes for good (possessive), or stops at a fixed length. A
+pattern runs only where a cheap look says that it could match.
 """
 
 from __future__ import annotations
@@ -8,26 +9,50 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 from typing import Final
+
+from otel_audit.redaction.names import fold
 
 __all__ = ["MASK", "card_number", "mask_cards", "mask_shapes"]
 
 #: What stands in the place of a secret.
 MASK: Final = "[redacted]"
 
+_JWT_HINT: Final = re.compile("J(?<=eyJ)")
 _JWT: Final = re.compile(r"eyJ[\w-]*+(?:\.[\w-]*+)*+", re.ASCII)
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}KEY(?: BLOCK)?-----")
-_USER_INFO: Final = re.compile(r"://([^\s/?#@:\"'<>\\]{0,512}):([^\s/?#@\"'<>\\]{1,512})@")
-_SCHEME: Final = re.compile(
-    r"(?i:\b(bearer|basic|token|negotiate|digest)[ \t]{1,4}+)([A-Za-z0-9._~+/=\-]{4,}+)"
+#: JSON may write ``/`` as ``\/``.
+_USER_INFO: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\]{0,256}):[^\s/?#@\"'<>\\]{1,512}@")
+
+#: In lower-case text, and how many letters of the scheme stand before: bearer, basic, token, negotiate, digest.
+_SCHEME_PLACES: Final = (
+    (re.compile(r"b(?:earer|asic)[ \t]"), 0),
+    (re.compile(r"k(?:en[ \t])(?<=token[ \t])"), 2),
+    (re.compile(r"g(?:otiate|est)[ \t]"), 2),
 )
+_SCHEME: Final = re.compile(r"(bearer|basic|token|negotiate|digest)[ \t]{1,4}+([A-Za-z0-9._~+/=\-]{4,}+)", re.I)
 _HEX_40: Final = re.compile(r"[0-9a-f]{40}\Z")
-#: Words that follow "Bearer" in prose and challenges.
+#: Words that follow "Bearer" in prose and in challenges.
 _PROSE: Final = re.compile(
-    r"(?i:token|auth|realm|scheme|error|header|format|credential|prefix|challenge|shares?|bonds?)"
+    r"token|auth|realm|scheme|error|header|format|credential|prefix|challenge|shares?|bonds?", re.I
 )
 
+_KEY_HINTS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"_(?:(?<=gh[pousr]_)|(?<=_pat_)|(?<=[sr]k_)(?:live|test)|(?<=npm_)|(?<=hf_)|(?<=_v1_)|(?<=shp[acps][tas]_)"
+        r"|(?<=whsec_))",
+        r"A(?:KIA|SIA|Iza|GE-S)",
+        r"G(?:(?<=SG)\.|OCSPX-)",
+        r"x(?:ox.-|app-)",
+        r"y(?:a29\.|pi-)",
+        r"k-(?<=sk-)",
+        r"glpat-",
+        r"\$(?:(?<=\d\$)|(?<=pt\$)|2[aby]\$)",
+    )
+)
 _KEYS: Final = re.compile(
     r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_\w{20,}+|glpat-[\w-]{20,}+"
@@ -36,33 +61,34 @@ _KEYS: Final = re.compile(
     r"|SG\.[\w-]{16,}+\.[\w-]{16,}+|npm_[A-Za-z0-9]{30,}+|pypi-[\w-]{40,}+|hf_[A-Za-z0-9]{30,}+"
     r"|do[opr]_v1_[a-f0-9]{32,}+|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|dckr_pat_[\w-]{20,}+"
     r"|AGE-SECRET-KEY-1[0-9A-Z]{20,}+"
-    r"|pbkdf2_\w{3,20}\$\d+\$[^\s\"'<>]++|argon2\$[^\s\"'<>]++|bcrypt\w{0,10}\$[^\s\"'<>]++)"
+    r"|(?:pbkdf2_\w{3,20}|argon2|bcrypt\w{0,10}|scrypt)\$[^\s\"'<>\\]{8,}+)"
     r"|\$2[aby]\$\d\d\$[./A-Za-z0-9]{20,}+",
     re.ASCII,
 )
-_KEY_HINTS: Final = (
-    "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "k_live_", "k_test_", "whsec_",
-    "sk-", "xox", "xapp-", "AIza", "GOCSPX-", "ya29.", "SG.", "npm_", "pypi-", "hf_", "_v1_", "shpat_", "shpca_",
-    "shppa_", "shpss_", "dckr_pat_", "AGE-SECRET", "pbkdf2_", "argon2$", "bcrypt", "$2a$", "$2b$", "$2y$",
-)  # fmt: skip
 
-_CARD_SHAPE: Final = (
-    r"[0-9]{13,19}+|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}+|[0-9]{4}([ -])[0-9]{6}\2[0-9]{4,5}+"
-)
+#: Digits become 0, a dash becomes a space: then it costs little to see where a card number is possible.
+_DIGITS: Final = bytes.maketrans(b"0123456789-", b"0000000000 ")
+_RUN: Final = b"0" * 13
+_GROUPS: Final = b"0000 0000"
+_CARD_PLACE: Final = re.compile(rb"0000(?:0{9}0*+| 0000)")
 _CARD: Final = re.compile(
-    rf"(?<![0-9A-Za-z.])(?<![0-9A-Za-z]-)(?:{_CARD_SHAPE})(?![0-9A-Za-z]|\.[0-9]|-[0-9A-Za-z])"
+    rb"(?<![0-9A-Za-z.])(?<![0-9A-Za-z]-)"
+    rb"(?:[0-9]{13,19}+|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}+|[0-9]{4}([ -])[0-9]{6}\2[0-9]{4,5}+)"
+    rb"(?![0-9A-Za-z]|\.[0-9]|-[0-9A-Za-z])"
 )
-_CARD_IN_JSON: Final = re.compile(rf'"(?:[^"\\]|\\.)*+(?:"|\Z)|{_CARD.pattern}', re.DOTALL)
 #: Length → first digits of cards of that length, so that ids and timestamps that pass Luhn by chance stay.
 _ISSUERS: Final = {
     13: re.compile("4"),
     14: re.compile("3(?:0[0-5]|[689])"),
     15: re.compile("3[47]|2131|1800"),
-    16: re.compile("4|5[0-8]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|6(?:[0245789]|3)|35|62"),
-    17: re.compile("6|5[06-8]"),
-    18: re.compile("6|5[06-8]"),
-    19: re.compile("4|6|5[06-8]"),
+    16: re.compile("4|5[0-8]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[05]|6[02-57]"),
+    17: re.compile("6[02-57]|5[06-8]"),
+    18: re.compile("6[02-57]|5[06-8]"),
+    19: re.compile("4|6[02-57]|5[06-8]"),
 }
+_BEFORE_NUMBER: Final = re.compile(rb"(?:\A|[\[,:])\s*+\Z")
+_AFTER_NUMBER: Final = re.compile(rb"\s*+(?:[\],}]|\Z)")
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 
 
 def mask_shapes(text: str, lower: str) -> str:
@@ -70,23 +96,18 @@ def mask_shapes(text: str, lower: str) -> str:
 
     Args:
         text: free text.
-        lower: the same with ASCII letters in lower case.
+        lower: the same, or what it was before other secrets were masked, with ASCII letters in lower case.
     """
-    if "eyJ" in text:
+    if _JWT_HINT.search(text) is not None:
         text = _JWT.sub(_mask_jwt, text)
     if "-----BEGIN" in text:
         text = _mask_pem(text)
-    if "://" in text and "@" in text:
-        text = _USER_INFO.sub(rf"://\1:{MASK}@", text)
-    if (
-        "bearer" in lower
-        or "basic" in lower
-        or "token " in lower
-        or "negotiate" in lower
-        or "digest" in lower
-    ):
-        text = _SCHEME.sub(_mask_scheme, text)
-    if any(hint in text for hint in _KEY_HINTS):
+    if "@" in text and ("://" in text or ":\\/" in text):
+        text = _USER_INFO.sub(rf"\1:{MASK}@", text)
+    for pattern, offset in _SCHEME_PLACES:
+        if pattern.search(lower) is not None:
+            text = _mask_schemes(text, pattern, offset)
+    if any(hint.search(text) is not None for hint in _KEY_HINTS):
         text = _KEYS.sub(MASK, text)
     return text
 
@@ -98,14 +119,25 @@ def mask_cards(text: str, *, json: bool = False) -> str:
         text: free text, or JSON, where a card number that stands as a number becomes a string.
         json: whether it is JSON.
     """
-    if _CARD.search(text) is None:
+    data = text.encode("utf-8", "surrogatepass")
+    digits = data.translate(_DIGITS)
+    if _RUN not in digits and _GROUPS not in digits:
         return text
-    return _CARD_IN_JSON.sub(_mask_card_in_json, text) if json else _CARD.sub(_mask_card, text)
+    places = (_CARD.match(data, place.start()) for place in _CARD_PLACE.finditer(digits))
+    cards = [card.span() for card in places if card is not None and card_number(card[0].decode())]
+    if not cards:
+        return text
+    kept: list[bytes] = []
+    done = 0
+    for (start, end), is_number in zip(cards, _are_numbers(data, cards, json=json), strict=True):
+        kept += (data[done:start], f'"{MASK}"'.encode() if is_number else MASK.encode())
+        done = end
+    return b"".join((*kept, data[done:])).decode("utf-8", "surrogatepass")
 
 
-def card_number(digits: str) -> bool:
-    """Whether ``digits`` (spaces and dashes allowed) are a card number."""
-    digits = digits.replace(" ", "").replace("-", "")
+def card_number(written: str) -> bool:
+    """Whether ``written`` (digits, maybe with spaces and dashes) is a card number."""
+    digits = written.replace(" ", "").replace("-", "")
     issuer = _ISSUERS.get(len(digits))
     if issuer is None or issuer.match(digits) is None:
         return False
@@ -133,17 +165,25 @@ def _mask_pem(text: str) -> str:
     return "".join((*kept, text[position:]))
 
 
-def _mask_scheme(match: re.Match[str]) -> str:
-    scheme, value = match[1].lower(), match[2]
+def _mask_schemes(text: str, pattern: re.Pattern[str], offset: int) -> str:
+    kept: list[str] = []
+    done = 0
+    for place in pattern.finditer(fold(text)):
+        match = _SCHEME.match(text, max(0, place.start() - offset))
+        if match is not None and match.start() >= done and _is_credential(match[1].lower(), match[2]):
+            kept += (text[done : match.start(2)], MASK)
+            done = match.end()
+    return "".join((*kept, text[done:]))
+
+
+def _is_credential(scheme: str, value: str) -> bool:
     if scheme == "basic":
-        secret = _holds_colon(value)
-    elif scheme == "token":
-        secret = _HEX_40.match(value) is not None
-    elif scheme == "bearer":
-        secret = len(value) >= 6 and _PROSE.match(value) is None
-    else:
-        secret = len(value) >= 24
-    return match[0][: match.start(2) - match.start()] + MASK if secret else match[0]
+        return _holds_colon(value)
+    if scheme == "token":
+        return _HEX_40.match(value) is not None
+    if scheme == "bearer":
+        return len(value) >= 6 and _PROSE.match(value) is None
+    return len(value) >= 24
 
 
 def _holds_colon(value: str) -> bool:
@@ -157,11 +197,15 @@ def _holds_colon(value: str) -> bool:
         return False
 
 
-def _mask_card(match: re.Match[str]) -> str:
-    return MASK if card_number(match[0]) else match[0]
-
-
-def _mask_card_in_json(match: re.Match[str]) -> str:
-    if match[0].startswith('"'):
-        return _CARD.sub(_mask_card, match[0])
-    return f'"{MASK}"' if card_number(match[0]) else match[0]
+def _are_numbers(data: bytes, spans: list[tuple[int, int]], *, json: bool) -> Iterator[bool]:
+    """Tell of each span whether it stands as a number of its own in JSON, not inside a string."""
+    string_end = position = 0
+    for start, end in spans:
+        before = _BEFORE_NUMBER.search(data, max(0, start - 200), start)
+        if not json or before is None or _AFTER_NUMBER.match(data, end) is None:
+            yield False
+            continue
+        while string_end <= start and (string := _STRING.search(data, position, start + 1)) is not None:
+            string = _STRING.match(data, string.start())  # to its real end
+            position = string_end = string.end()  # type: ignore[union-attr]  # it matched just now
+        yield string_end <= start

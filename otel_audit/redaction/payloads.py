@@ -1,98 +1,89 @@
 """What is stored of a request or response body: its text without secrets, or one line that describes it.
 
 A body is never parsed to be redacted: `pairs` masks values where they stand, so that a cut, broken, deep or
-duplicate-keyed document is stored as it came, without its secrets. What cannot be read as text – binary, compressed, of
-another charset than it says – is described by type, size and SHA-256, never inflated.
+duplicate-keyed document is stored as it came, without its secrets. What cannot be read as text (binary, compressed,
+of another charset than it says) is described by type, size and SHA-256, never inflated.
 """
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["Body", "MediaType", "decode", "media_type"]
+from otel_audit.redaction import media, multipart
+from otel_audit.redaction.engine import Engine
+from otel_audit.redaction.patterns import MASK
+from otel_audit.redaction.queries import mask_query
+from otel_audit.text import storable
 
-_CHARSET: Final = re.compile(
-    r"(?:utf-?(?:8|16|32)(?:[-_]?[lb]e|-sig)?|(?:us-?)?ascii|latin-?1|iso-?8859-?\d{1,2}|iso-?ir-?\d+|(?:windows|cp)-?\d{3,4}"
-    r"|koi8-?[rut]|gb\d{4,5}|gbk|big5(?:-?hkscs)?|shift[-_]?jis|s-?jis|euc[-_]?(?:jp|kr)|mac-?roman)\Z",
-    re.IGNORECASE,
-)
-_PARAMETER: Final = re.compile(
-    r';\s*([\w!#$&+\-.^*]{1,40})\s*=\s*(?:"((?:[^"\\]|\\.){0,300})"|([^\s;"]{0,300}))'
-)
-_MAX_CACHED: Final = 200
+__all__ = ["Body", "mask_body"]
+
+#: A form that came without its content type.
+_FORM: Final = re.compile(r"[\w.\-%\[\]]{1,200}=[^\s{\"<]*+\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What is stored of a body, and what was done to it: ``"redacted"``, ``"cut"``, ``"undecoded"``, ``"escaped"``."""
+    """What is stored of a body, and what was done to it: ``redacted``, ``cut``, ``escaped``, ``undecoded``."""
 
     text: str | None
     changed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MediaType:
-    """A content type taken apart: its kind for us, its name, its charset and boundary."""
-
-    kind: str  # "json" | "form" | "multipart" | "markup" | "text" | "unknown" | "binary"
-    name: str
-    charset: str
-    boundary: str
-
-
-def media_type(content_type: str) -> MediaType:
-    """Take a Content-Type header apart; whatever it is, the result is usable."""
-    return _cached(content_type) if len(content_type) <= _MAX_CACHED else _take_apart(content_type[:1000])
-
-
-def decode(raw: bytes, charset: str, *, truncated: bool) -> str | None:
-    """Return ``raw`` as text; None where it is not the text it claims to be.
-
-    Args:
-        raw: the bytes, maybe cut.
-        charset: as the client named it; empty: UTF-8, or UTF-16 and UTF-32 where the first bytes say so.
-        truncated: whether the last character may be incomplete.
-    """
-    name = charset or json.detect_encoding(raw[:4])
-    if _CHARSET.match(name) is None:
-        return None
-    try:
-        decoder = codecs.getincrementaldecoder(name)("strict")
-        return decoder.decode(raw, final=not truncated)
-    except (LookupError, UnicodeError):
-        return None
+def mask_body(
+    raw: bytes, content_type: str, engine: Engine, *, total_size: int, sha256: str | None, truncated: bool
+) -> Body:
+    """Return what is stored of a body; see `Redactor.body`."""
+    kind = media.media_type(content_type)
+    if kind.kind == "multipart":
+        masked, redacted = _mask_multipart(raw, kind.boundary, engine, truncated=truncated)
+    else:
+        text = None if kind.kind == "binary" else media.decode(raw, kind.charset, truncated=truncated)
+        if text is not None and kind.kind == "unknown" and "\0" in text:
+            text = None
+        masked = None if text is None else _mask_text(text, kind.kind, engine)
+        redacted = masked != text
+    if masked is None:
+        return Body(_describe(kind.name, engine, total_size, sha256), ("undecoded",))
+    escaped = "\0" in masked  # decoding is strict: there are no lone surrogates
+    steps = (("redacted", redacted), ("cut", truncated), ("escaped", escaped))
+    return Body(storable(masked) if escaped else masked, tuple(word for word, done in steps if done))
 
 
-def _take_apart(header: str) -> MediaType:
-    name = header.partition(";")[0].strip().lower()
-    charset = boundary = ""
-    for match in _PARAMETER.finditer(header):
-        key, value = match[1].lower(), match[2] if match[2] is not None else match[3]
-        if key == "charset" and not charset:
-            charset = value.strip("'").lower()
-        elif key == "boundary" and not boundary:
-            boundary = value
-    return MediaType(_kind(name), name, charset, boundary)
+def _mask_text(text: str, kind: str, engine: Engine) -> str:
+    if kind == "form" or (kind in ("unknown", "text") and _FORM.match(text) is not None):
+        return mask_query(text, engine)
+    return engine.mask(text, json=kind == "json", markup=kind == "markup")
 
 
-_cached = lru_cache(maxsize=256)(_take_apart)
+def _mask_multipart(raw: bytes, boundary: str, engine: Engine, *, truncated: bool) -> tuple[str | None, bool]:
+    """Return the parts as a JSON list, so that order and repeated names stay; None without a usable boundary."""
+    parts = multipart.parts(raw, boundary, truncated=truncated)
+    if parts is None:
+        return None, False
+    entries = [_entry(part, engine) for part in parts]
+    return json.dumps([entry for entry, _ in entries], ensure_ascii=False), any(changed for _, changed in entries)
 
 
-def _kind(name: str) -> str:
-    main, _, sub = name.partition("/")
-    if sub == "json" or sub.endswith(("+json", "json-seq", "ndjson", "jsonl", "jsonlines")):
-        return "json"
-    if name == "application/x-www-form-urlencoded":
-        return "form"
-    if name == "multipart/form-data":
-        return "multipart"
-    if sub in ("xml", "html") or sub.endswith(("+xml", "+html")):
-        return "markup"
-    if main == "text" or sub in ("javascript", "yaml", "x-yaml", "graphql", "sql", "toml", "problem"):
-        return "text"
-    return "unknown" if not name else "binary"
+def _entry(part: multipart.Part, engine: Engine) -> tuple[dict[str, Any], bool]:
+    """Return one part as it is stored, and whether a secret was in it."""
+    plain: dict[str, Any] = {"name": part.names[0] if part.names else ""}
+    if part.filename is not None:
+        plain |= {"file": part.filename, "type": part.type, "size": len(part.data)}
+    elif part.encoded:
+        plain |= {"size": len(part.data)}
+    else:
+        plain |= {"value": part.data.decode("utf-8", "backslashreplace")}
+    entry = {key: engine.mask(value) if isinstance(value, str) else value for key, value in plain.items()}
+    if entry.get("value") and (not part.names or any(map(engine.names.secret, part.names))):
+        entry["value"] = MASK
+    if not part.complete:
+        return entry | {"cut": True}, entry != plain
+    return entry, entry != plain
+
+
+def _describe(name: str, engine: Engine, size: int, sha256: str | None) -> str:
+    written = storable(engine.mask(name[:100])) or "no content type"
+    return f"[{written}, {size} bytes{'' if sha256 is None else f', sha256 {sha256}'}]"

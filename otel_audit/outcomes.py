@@ -58,14 +58,14 @@ def steps_with_outcome(steps: QuerySet[StepAuditEvent] | None = None) -> QuerySe
     arrived = registrations.values("step").annotate(number=Count("pk")).values("number")
     queryset: QuerySet[Any] = StepAuditEvent.objects.all() if steps is None else steps
     queryset = queryset.annotate(arrived=Coalesce(Subquery(arrived), 0))
-    queryset = queryset.annotate(
+    derived: QuerySet[Any] = queryset.annotate(
         derived_outcome=_first_that_holds(
             failed=Q(outcome=AuditEvent.Outcome.FAILURE) | Q(Exists(registrations.filter(success=False))),
             incomplete=Q(arrived__lt=F("total_registrations")),
             unknown=Q(outcome=AuditEvent.Outcome.UNKNOWN),
         )
     )
-    return queryset
+    return derived
 
 
 def processes_with_outcome(processes: QuerySet[ProcessAuditEvent] | None = None) -> QuerySet[Any]:
@@ -76,14 +76,14 @@ def processes_with_outcome(processes: QuerySet[ProcessAuditEvent] | None = None)
     def any_step(outcome: DerivedOutcome) -> Q:
         return Q(Exists(steps.filter(derived_outcome=outcome)))
 
-    queryset = queryset.annotate(
+    derived: QuerySet[Any] = queryset.annotate(
         derived_outcome=_first_that_holds(
             failed=Q(outcome=AuditEvent.Outcome.FAILURE) | any_step(DerivedOutcome.FAILED),
             incomplete=any_step(DerivedOutcome.INCOMPLETE) | ~Q(Exists(steps)),
             unknown=Q(outcome=AuditEvent.Outcome.UNKNOWN) | any_step(DerivedOutcome.UNKNOWN),
         )
     )
-    return queryset
+    return derived
 
 
 def _first_that_holds(*, failed: Q, incomplete: Q, unknown: Q) -> Case:

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Collection, Iterator
 
 from django.core.checks import Tags
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseError
+from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 
 from otel_audit.checks.registry import Finding, check
@@ -43,7 +44,7 @@ def missing_migrations(alias: str) -> list[str]:
     """Return the names of our migrations that the database ``alias`` does not have.
 
     Raises:
-        DatabaseError: the database cannot be asked.
+        django.db.Error: the database cannot be asked.
     """
     loader = MigrationLoader(connections[alias], ignore_no_migrations=True)
     nodes = loader.graph.nodes

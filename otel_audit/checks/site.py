@@ -128,6 +128,15 @@ def spool_directory() -> Iterator[Finding]:
         )
 
 
+@check("W010")
+def spool_file_system() -> Iterator[Finding]:
+    """The spool directory is on a disk of this machine."""
+    from otel_audit_exporters.directory import directory_warning
+
+    if conf.delivery == "spool" and (warning := directory_warning(conf.spool_dir)) is not None:
+        yield warning, 'Write OTEL_AUDIT["SPOOL_DIR"] = "/var/lib/<your site>/audit", or another place on a local disk.'
+
+
 @check("W009")
 def memory_delivery() -> Iterator[Finding]:
     """Records are kept in memory in tests alone."""
@@ -148,7 +157,7 @@ def _audit_entries() -> list[str]:
 def _directory_problem(directory: Path) -> str | None:
     """Say why ``directory`` cannot be the spool. Makes none: a check may run as another user than the site."""
     if os.path.lexists(directory):
-        from otel_audit_exporters.spool import directory_problem
+        from otel_audit_exporters.directory import directory_problem
 
         return directory_problem(directory)
     parent = next(path for path in directory.parents if path.exists())

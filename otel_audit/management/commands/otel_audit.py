@@ -1,0 +1,244 @@
+"""``manage.py otel_audit``: see whether the audit trail works, where its records are, and take a report of it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import signal
+import socket
+import tempfile
+import threading
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from otel_audit.conf import conf
+
+__all__ = ["Command"]
+
+_COUNTS: Final = ("captured", "stored", "pending", "quarantined", "lost")
+#: A drain that moves nothing for this many seconds gives up.
+_PATIENCE_S: Final = 30.0
+
+
+class Command(BaseCommand):
+    """Runs one of the subcommands."""
+
+    help = "The audit trail: doctor, status, drain, report."
+    # The settings are what the doctor is asked about, and draining must work whatever else is wrong.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Define the subcommands."""
+        commands = parser.add_subparsers(dest="subcommand", required=True, metavar="doctor | status | drain | report")
+        commands.add_parser("doctor", help="Send a record through the whole pipeline and say which step fails.")
+        status = commands.add_parser("status", help="Say how many records were captured, stored, are pending or lost.")
+        status.add_argument("--json", action="store_true", help="Print one JSON object.")
+        drain = commands.add_parser("drain", help="Bring what lies in the spool into the audit database.")
+        drain.add_argument("--watch", action="store_true", help='Go on until told to stop: for "DRAIN": "external".')
+        drain.add_argument("--quarantined", action="store_true", help="Try again what was put aside.")
+        drain.add_argument(
+            "--timeout",
+            type=_seconds,
+            default=_PATIENCE_S,
+            metavar="SECONDS",
+            help="Give up when no record moves for so long (default: %(default)s).",
+        )
+        report = commands.add_parser("report", help="Write the audit report as PDF.")
+        report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="The file to write.")
+        report.add_argument(
+            "--since", type=_moment, metavar="TIME", help="Leave out what began before: ISO date or time."
+        )
+        report.add_argument("--until", type=_moment, metavar="TIME", help="Leave out what began at or after.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the subcommand that was asked for."""
+        getattr(self, f"_{options['subcommand']}")(options)
+
+    # ── doctor ──────────────────────────────────────────────────────────────────────────────────
+
+    def _doctor(self, options: dict[str, Any]) -> None:
+        from otel_audit.doctor import FAILED, OK, SKIPPED, examine
+
+        marks = {OK: self.style.SUCCESS("✓"), FAILED: self.style.ERROR("✗"), SKIPPED: self.style.NOTICE("-")}
+        failed = 0
+        for result in examine():
+            self._say(f"{marks[result.state]} {result.name}: {result.said}")
+            for note in result.notes:
+                self._say(f"    {note}")
+            failed += result.state == FAILED
+        if failed:
+            raise CommandError(f"{failed} {'step' if failed == 1 else 'steps'} failed.")
+
+    def _say(self, text: str) -> None:
+        """Print a line; a terminal that cannot show a character gets a question mark in its place."""
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        self.stdout.write(text.encode(encoding, "replace").decode(encoding))
+
+    # ── status ──────────────────────────────────────────────────────────────────────────────────
+
+    def _status(self, options: dict[str, Any]) -> None:
+        from otel_audit import status
+
+        found = {**status(), "database": conf.database, "database_state": _database_state()}
+        if options["json"]:
+            self._say(json.dumps(found, default=str, sort_keys=True))
+            return
+        described = ("enabled", "delivery", "spool_dir", "database", "database_state")
+        for key in (*described, *_COUNTS, *sorted(found.keys() - {*described, *_COUNTS})):
+            if key in found:
+                self._say(f"{key.replace('_', ' '):<20}{found[key]}")
+        if conf.delivery != "spool":
+            self._say("No spool is in use: each process of the site has counts of its own, which are not seen here.")
+
+    # ── drain ───────────────────────────────────────────────────────────────────────────────────
+
+    def _drain(self, options: dict[str, Any]) -> None:
+        if conf.delivery != "spool":
+            self._say(f"Nothing to drain: DELIVERY is {conf.delivery!r}.")
+            return
+        if not conf.spool_dir.exists() and not options["watch"]:
+            self._say(f"Nothing to drain: {conf.spool_dir} is not there.")
+            return
+        if options["quarantined"]:
+            self._retry_quarantined()
+        if options["watch"]:
+            self._watch()
+        else:
+            self._drain_until_empty(options["timeout"])
+
+    def _drain_until_empty(self, patience: float) -> None:
+        from otel_audit_exporters.pipeline import pipeline
+
+        left = pipeline.drain(patience)
+        before = left + 1
+        while 0 < left < before:  # something moved: go on, however much there is
+            before, left = left, pipeline.drain(patience)
+        if left:
+            raise CommandError(
+                f"{left} records are left in {conf.spool_dir}. manage.py otel_audit doctor says what is wrong."
+            )
+        self._say(f"{conf.spool_dir} is empty.")
+
+    def _watch(self) -> None:
+        from otel_audit.exceptions import SpoolError
+        from otel_audit_exporters.drain import Drainer
+        from otel_audit_exporters.pipeline import pipeline
+
+        drainer = Drainer(conf.spool_dir, conf.fingerprint, pipeline.store, database=conf.database)
+        try:
+            drainer.start()
+        except SpoolError as error:
+            raise CommandError(str(error)) from error
+        self._say(f"Draining {conf.spool_dir} until told to stop.")
+        with _stop_signals() as stop:
+            stop.wait()
+        left = drainer.stop(_PATIENCE_S)
+        self._say(f"Stopped; {left} records are left.")
+
+    def _retry_quarantined(self) -> None:
+        from otel_audit_exporters import quarantine
+        from otel_audit_exporters.pipeline import pipeline
+        from otel_audit_exporters.writer import RetryLaterError
+
+        try:
+            stored = quarantine.retry(conf.spool_dir, conf.fingerprint, pipeline.store)
+        except RetryLaterError as error:
+            raise CommandError(f"The audit database takes nothing now: {error}") from error
+        left = len(quarantine.entries(conf.spool_dir))
+        self._say(f"{stored} records left the quarantine, {left} stay in it.")
+
+    # ── report ──────────────────────────────────────────────────────────────────────────────────
+
+    def _report(self, options: dict[str, Any]) -> None:
+        since, until = options["since"], options["until"]
+        if since is not None and until is not None and since >= until:
+            raise CommandError(f"--since ({since.isoformat()}) has to be before --until ({until.isoformat()}).")
+        try:
+            pages = _write_report(options["output"], since, until)
+        except (DatabaseError, ImproperlyConfigured) as error:
+            alias = conf.database
+            raise CommandError(
+                f"The audit database {alias!r} is in trouble ({type(error).__name__}). "
+                f"Start it, or run manage.py migrate --database {alias}."
+            ) from error
+        except OSError as error:
+            raise CommandError(f"{options['output']} cannot be written: {error.strerror}.") from error
+        self._say(f"{options['output']}: {pages} {'page' if pages == 1 else 'pages'}.")
+
+
+def _write_report(output: Path, since: datetime | None, until: datetime | None) -> int:
+    """Write the report under another name first, so that a file with its name is a whole one; for its owner only."""
+    from otel_audit.reports import write_report
+
+    fd, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
+    try:
+        with os.fdopen(fd, "wb") as target:
+            pages = write_report(target, since=since, until=until, generated_by=_caller())
+        Path(name).replace(output)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return pages
+
+
+def _caller() -> str:
+    """Return who runs this command, as the report's cover names them."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no entry in the password database, as in many containers
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _database_state() -> str:
+    from otel_audit.checks.database import missing_migrations
+    from otel_audit_exporters.database import own_connection
+
+    alias = conf.database
+    try:
+        with own_connection(alias):
+            missing = missing_migrations(alias)
+    except (DatabaseError, ImproperlyConfigured) as error:
+        return f"does not answer ({type(error).__name__})"
+    return f"lacks migrations: {', '.join(missing)}; run manage.py migrate --database {alias}" if missing else "ready"
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set, in the main thread, where alone Python handles signals."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 86_400:
+        raise ArgumentTypeError(f"{text} is no number of seconds between 0 and a day")
+    return seconds
+
+
+def _moment(text: str) -> datetime:
+    """Read an ISO date or time; without an offset it is in the site's time zone."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is no ISO date or time; write 2026-11-24 or 2026-11-24T10:00") from error
+    return timezone.make_aware(found) if timezone.is_naive(found) else found

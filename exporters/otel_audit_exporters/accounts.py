@@ -1,9 +1,9 @@
 """The books of a spool directory: what became of every record, also of those whose segment is long deleted.
 
 ``captured = stored + pending + quarantined + lost`` at every moment. What has left the directory stands in
-``accounts.json``; what is still there is read from the segments and from their position files, one per sink,
-which say how far that sink has come. A position moves only after the commit. One that is unreadable starts
-again from zero: inserts are idempotent, and its counts start again with it.
+``accounts-<fingerprint>.json``, one for each target database; what is still there is read from the segments and from
+their position files, one per sink, which say how far that sink has come. A position moves only after the commit. One
+that is unreadable starts again from zero: inserts are idempotent, and its counts start again with it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from otel_audit_exporters.segments import Name
+from otel_audit_exporters.alarm import raise_alarm
+from otel_audit_exporters.losses import read_losses
+from otel_audit_exporters.segments import Name, Segment, segments
 
-__all__ = ["ACCOUNTS", "Accounts", "Position", "load_accounts", "locked", "replace_file"]
+__all__ = ["Accounts", "Position", "load_accounts", "locked", "pending", "position_path", "replace_file"]
 
-ACCOUNTS: Final = "accounts.json"
-LOCK: Final = "accounts.lock"
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -38,7 +38,10 @@ class Position:
     stored: int = 0
     quarantined: int = 0
     lost: int = 0
+    #: The bytes before the position were damaged; what is missing before the next record lies in quarantine.
     damaged: bool = False
+    #: The header was damaged; the first number is that of the first record which could be read.
+    headless: bool = False
     closed: bool = False
     done: bool = False
 
@@ -105,6 +108,7 @@ class Accounts:
         name = Name.parse(segment.name)
         stream = name.stream if name else ""
         expected, damaged = self.open_streams.pop(stream, (position.first_seq, False))
+        damaged = damaged or position.headless
         missing = max(0, position.first_seq - expected)
         self.stored += position.stored
         self.quarantined += position.quarantined + (missing if damaged else 0)
@@ -116,33 +120,106 @@ class Accounts:
         self.retired.append(segment.name)
         return 0 if damaged else missing
 
+    def retire_losses(self, path: Path) -> None:
+        """Take the losses of a stream that has ended into the books."""
+        if path.exists() and path.name not in self.retired:
+            for reason, count in read_losses(path).items():
+                self.add_loss(reason, count)
+            self.retired.append(path.name)
+
 
 def position_path(segment: Path, sink: str) -> Path:
     """Return the path of the position file of ``sink`` for ``segment``."""
     return segment.with_name(f"{segment.name}.{sink}.position")
 
 
-def load_accounts(directory: Path) -> Accounts:
-    """Read the books of ``directory``; empty where there are none yet."""
+def load_accounts(directory: Path, fingerprint: str) -> Accounts:
+    """Read the books of one target; empty where there are none yet."""
+    path = directory / f"accounts-{fingerprint}.json"
     try:
-        return Accounts(**json.loads((directory / ACCOUNTS).read_bytes()))
+        return Accounts(**json.loads(path.read_bytes()))
     except FileNotFoundError:
+        return Accounts()
+    except (ValueError, TypeError) as error:
+        # Delivering matters more than counting: begin again, and keep what cannot be read.
+        path.replace(path.with_suffix(".damaged"))
+        raise_alarm("accounts", 1, f"{path} cannot be read and was put aside: {error}")
         return Accounts()
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[Accounts]:
-    """Hold the lock on books and quarantine of ``directory`` inside the block, and save the books if it succeeds."""
-    fd = os.open(directory / LOCK, _FLAGS, 0o600)
+def locked(directory: Path, fingerprint: str) -> Iterator[Accounts]:
+    """Hold the lock on books and quarantine of a target inside the block; save the books if it succeeds."""
+    fd = os.open(directory / f"accounts-{fingerprint}.lock", _FLAGS, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        accounts = load_accounts(directory)
+        accounts = load_accounts(directory, fingerprint)
         before = asdict(accounts)
         yield accounts
         if asdict(accounts) != before:
-            replace_file(directory / ACCOUNTS, json.dumps(asdict(accounts)).encode("ascii"))
+            data = json.dumps(asdict(accounts)).encode("ascii")
+            replace_file(directory / f"accounts-{fingerprint}.json", data)
     finally:
         os.close(fd)
+
+
+def pending(directory: Path, fingerprint: str | None = None, sink: str = "database") -> dict[str, int]:
+    """Return what became of the records of a spool directory.
+
+    Args:
+        directory: the spool directory.
+        fingerprint: count the records for this target only; None: for all.
+        sink: the sink asked for.
+
+    Returns:
+        Counts of records: ``captured``, ``stored``, ``pending``, ``quarantined``, ``lost``; and of ``segments``
+        and ``unclosed_streams``.
+    """
+    while True:
+        before = _books(directory, fingerprint)
+        found = _count(directory, fingerprint, sink, before)
+        if _books(directory, fingerprint) == before:
+            return found
+        # a segment went into the books while we counted
+
+
+def _books(directory: Path, fingerprint: str | None) -> list[Accounts]:
+    if fingerprint is not None:
+        return [load_accounts(directory, fingerprint)]
+    names = sorted(path.stem.removeprefix("accounts-") for path in directory.glob("accounts-*.json"))
+    return [load_accounts(directory, name) for name in names]
+
+
+def _count(directory: Path, fingerprint: str | None, sink: str, books: list[Accounts]) -> dict[str, int]:
+    found = {
+        "captured": 0,
+        "stored": sum(accounts.stored for accounts in books),
+        "pending": 0,
+        "quarantined": sum(accounts.quarantined for accounts in books),
+        "lost": sum(sum(accounts.lost.values()) for accounts in books),
+        "segments": 0,
+        "unclosed_streams": sum(accounts.unclosed_streams for accounts in books),
+    }
+    retired = {name for accounts in books for name in accounts.retired}
+    for path in segments(directory):
+        name = Name.parse(path.name)
+        if name is None or name.fingerprint != (fingerprint or name.fingerprint) or path.name in retired:
+            continue
+        position = Position.load(path, sink)
+        try:
+            with Segment(path) as segment:
+                found["pending"] += segment.count(position.offset)
+        except FileNotFoundError:  # delivered in the meantime, and deleted
+            continue
+        found["segments"] += 1
+        found["stored"] += position.stored
+        found["quarantined"] += position.quarantined
+        found["lost"] += position.lost
+    for path in directory.glob(f"*-{fingerprint or '*'}.losses"):
+        if path.name not in retired:
+            found["lost"] += sum(read_losses(path).values())
+    found["captured"] = found["stored"] + found["pending"] + found["quarantined"] + found["lost"]
+    return found
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -20,6 +21,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.utils import load_backend
 from django.utils.connection import ConnectionDoesNotExist
+
+logger = logging.getLogger("otel_audit.delivery")
 
 __all__ = ["close_own_connection", "insert_new", "is_outage", "own_connection", "use_own_connection"]
 
@@ -43,7 +46,10 @@ def use_own_connection(alias: str) -> None:
 
 def close_own_connection(alias: str) -> None:
     """Close the calling thread's connection for ``alias``; the next query opens a new one."""
-    connections[alias].close()
+    try:
+        connections[alias].close()
+    except DatabaseError as error:  # it was broken already; it is gone either way
+        logger.debug("Closing a broken connection to %r: %s", alias, error)
 
 
 @contextmanager
@@ -54,8 +60,8 @@ def own_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
     try:
         yield wrapper
     finally:
+        close_own_connection(alias)
         connections[alias] = before
-        wrapper.close()
 
 
 def insert_new(model: type[Model], rows: Sequence[Model], alias: str) -> bool:

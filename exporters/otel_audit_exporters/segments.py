@@ -37,6 +37,7 @@ __all__ = [
     "Name",
     "Segment",
     "frame",
+    "is_torn",
     "segments",
 ]
 
@@ -103,6 +104,11 @@ def segments(directory: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     return [directory / name for name in sorted(names) if _NAME.fullmatch(name)]
+
+
+def is_torn(data: bytes) -> bool:
+    """Whether ``data`` is the beginning of a frame, as an append leaves it that was cut off, or empty blocks."""
+    return isinstance(_frame_at(data, 0, 0), int) or not data.strip(b"\0")
 
 
 class Segment:

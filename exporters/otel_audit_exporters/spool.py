@@ -11,20 +11,24 @@ import fcntl
 import json
 import logging
 import os
-import stat
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from otel_audit.exceptions import SpoolError
+from otel_audit_exporters.alarm import raise_alarm
+from otel_audit_exporters.directory import directory_problem, directory_warning, open_directory
 from otel_audit_exporters.envelope import Record, seal
+from otel_audit_exporters.flusher import INTERVAL_S, Durable, Flusher
+from otel_audit_exporters.losses import LossFile, loss_path
 from otel_audit_exporters.segments import CLOSE, FORMAT_VERSION, HEADER, OPEN, RECORD, Name, frame
 
-__all__ = ["SEGMENT_BYTES", "SpoolWriter", "directory_problem"]
+__all__ = ["SEGMENT_BYTES", "SpoolWriter", "directory_problem", "directory_warning"]
 
 logger = logging.getLogger("otel_audit.delivery")
 
@@ -36,18 +40,6 @@ _SURVEY_SECONDS: Final = 0.25
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def directory_problem(path: Path) -> str | None:
-    """Say in one sentence why ``path`` cannot be the spool directory and how to fix it; None when it can.
-
-    A missing directory is created with mode 0700; nothing else is changed.
-    """
-    try:
-        os.close(_open_directory(path))
-    except SpoolError as error:
-        return str(error)
-    return None
-
-
 class SpoolWriter:
     """Appends the records of one process. Nothing is created before the first record.
 
@@ -55,11 +47,18 @@ class SpoolWriter:
         directory: the spool directory.
         fingerprint: names the target database (`otel_audit.conf.database_fingerprint`).
         max_bytes: limit of the whole directory in bytes.
+        fsync: ``"interval"``: the disk has it within 100 ms; ``"always"``: as soon as possible, for `wait_durable`.
         segment_bytes: size at which the next segment is begun.
     """
 
     def __init__(
-        self, directory: Path, fingerprint: str, max_bytes: int, *, segment_bytes: int = SEGMENT_BYTES
+        self,
+        directory: Path,
+        fingerprint: str,
+        max_bytes: int,
+        *,
+        fsync: str = "interval",
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.directory = directory
         self.fingerprint = fingerprint
@@ -79,9 +78,15 @@ class SpoolWriter:
         self._surveyed_at = 0.0
         self._warned_at = -60.0
         self._closed = False
+        self._lost: Counter[str] = Counter()
+        self._loss_file: LossFile | None = None
+        self._flusher = Flusher(0.0 if fsync == "always" else INTERVAL_S, self._written, self._sync_failed)
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record]) -> int:
         """Append ``records``: all of them when this returns, none when it raises. They survive ``kill -9`` then.
+
+        Returns:
+            The number of the last one, for `wait_durable` and `when_durable`.
 
         Raises:
             SpoolError: the directory cannot be used, the disk or the spool is full, or the writer is closed.
@@ -102,6 +107,45 @@ class SpoolWriter:
                 self._write(data, seq + len(parts))
             finally:
                 self._busy = False
+        self._flusher.want()
+        return seq + len(parts)
+
+    def wait_durable(self, seq: int, timeout: float) -> None:
+        """Wait until record number ``seq`` is on the disk, so that it survives a power loss.
+
+        Raises:
+            SpoolError: the disk refused it, or did not answer within ``timeout`` seconds.
+        """
+        answered = threading.Event()
+        answers: list[OSError | None] = []
+
+        def durable(error: OSError | None) -> None:
+            answers.append(error)
+            answered.set()
+
+        self._flusher.notify(seq, durable)
+        if not answered.wait(timeout):
+            raise SpoolError(f"The disk of the spool {self.directory} did not answer within {timeout} s.")
+        if answers[0] is not None:
+            raise SpoolError(
+                f"The disk of the spool {self.directory} failed: {answers[0].strerror}. Check the disk."
+            ) from answers[0]
+
+    def when_durable(self, seq: int, durable: Durable) -> None:
+        """Call ``durable`` from another thread, or at once, when record number ``seq`` is on the disk.
+
+        It gets None, or the error by which the disk refused it. For event loops: no thread waits.
+        """
+        self._flusher.notify(seq, durable)
+
+    def record_loss(self, counts: Mapping[str, int]) -> None:
+        """Note that records could not be kept, by reason, in a block that was reserved for it.
+
+        Before the first record there is no block: the counts are kept in memory until there is one.
+        """
+        with self._lock:
+            self._lost.update(counts)
+            self._note_losses()
 
     def close(self) -> None:
         """Write the frame that says how many records this stream has, and let go of the segment."""
@@ -109,13 +153,17 @@ class SpoolWriter:
             if self._closed or self._busy:
                 return
             self._closed = True
-            if self._fd < 0:
-                return
-            try:
-                self._write(self._mark(CLOSE, "close", {"records": self._seq}), self._seq)
-            except SpoolError as error:
-                logger.warning("The audit stream %s ends without its closing frame: %s", self.stream, error)
+            if self._fd >= 0:
+                try:
+                    self._write(self._mark(CLOSE, "close", {"records": self._seq}), self._seq)
+                except SpoolError as error:
+                    logger.warning("The audit stream %s ends without its closing frame: %s", self.stream, error)
+        self._flusher.stop()
+        with self._lock:
             self._release()
+            if self._loss_file is not None:
+                self._loss_file.close()
+                self._loss_file = None
 
     def after_fork_in_child(self) -> None:
         """Let go of the parent's segment without unlocking it; this writer is unusable in the child."""
@@ -156,6 +204,31 @@ class SpoolWriter:
             logger.warning("The audit segment of stream %s is given up: %s", self.stream, error)
             self._release()
 
+    def _written(self) -> tuple[int, int]:
+        return self._seq, self._fd
+
+    def _sync_failed(self, fd: int, error: OSError) -> None:
+        """Give the segment up: what failed to sync once must never be synced again as if nothing were."""
+        raise_alarm("fsync", 1, f"{self.directory}: {error.strerror}; a new segment is begun")
+        with self._lock:
+            if self._fd != fd:
+                return
+            try:
+                self._next_segment()
+            except SpoolError as also:
+                logger.warning("No new audit segment yet: %s", also)
+                self._release()
+
+    def _note_losses(self) -> None:
+        if self._loss_file is None or not self._lost:
+            return
+        try:
+            self._loss_file.add(self._lost)
+        except OSError as error:
+            logger.warning("The losses %s of the audit stream are not noted yet: %s", dict(self._lost), error)
+        else:
+            self._lost.clear()
+
     def _mark(self, kind: bytes, name: str, facts: dict[str, Any]) -> bytes:
         """Return a frame of the stream's own accounting; it carries the number of the last record."""
         said = {
@@ -171,7 +244,10 @@ class SpoolWriter:
     # ── segments ────────────────────────────────────────────────────────────────────────────────
 
     def _make_room(self, length: int) -> None:
-        if self._fd < 0 or self._size + length > self._segment_bytes:
+        if self._fd < 0:
+            self._next_segment()
+        elif self._size + length > self._segment_bytes:
+            self._flusher.sync()
             self._next_segment()
         grown = self._size - self._surveyed_size
         full = self._used + grown + length > self._max_bytes
@@ -205,7 +281,7 @@ class SpoolWriter:
 
     def _next_segment(self) -> None:
         """Begin a segment. It gets its name when it is locked and has its header, so that nobody takes it for dead."""
-        directory = _open_directory(self.directory)
+        directory = open_directory(self.directory)
         try:
             name = Name(_stamp(), os.getpid(), self.stream, self._number + 1, self.fingerprint)
             temporary = f".{name}"
@@ -216,6 +292,8 @@ class SpoolWriter:
                 _write_all(fd, head)
                 os.rename(temporary, str(name), src_dir_fd=directory, dst_dir_fd=directory)
                 os.fsync(directory)
+                if self._loss_file is None:
+                    self._loss_file = LossFile(loss_path(self.directory, self.stream, self.fingerprint))
             except BaseException:
                 os.close(fd)
                 with suppress(FileNotFoundError):  # it has its final name already
@@ -231,6 +309,7 @@ class SpoolWriter:
         self._release()
         self._fd, self._size, self._number = fd, len(head), name.number
         self._survey()
+        self._note_losses()
 
     def _header(self, name: Name) -> bytes:
         said = {
@@ -246,51 +325,16 @@ class SpoolWriter:
 
     def _release(self) -> None:
         """Close the segment, which gives up the lock: it is complete."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with self._flusher.guard:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
 
 def _write_all(fd: int, data: bytes) -> None:
     written = os.write(fd, data)
     while written < len(data):
         written += os.write(fd, data[written:])
-
-
-def _open_directory(path: Path) -> int:
-    """Return a descriptor of the spool directory, made if missing, after looking at who may do what there.
-
-    Raises:
-        SpoolError: it is a symbolic link, somebody else's, open to others, or not writable.
-    """
-    advice = 'or set OTEL_AUDIT["SPOOL_DIR"] to a directory of its own.'
-    try:
-        for missing in [p for p in (path, *path.parents) if not p.exists()][::-1]:
-            missing.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if path.is_symlink():
-            raise SpoolError(
-                f"The spool directory {path} is a symbolic link: name the directory itself, {advice}"
-            ) from error
-        raise SpoolError(
-            f"The spool directory {path} cannot be opened ({error.strerror}): create it, {advice}"
-        ) from error
-    problem = _permission_problem(path, os.fstat(fd))
-    if problem is not None:
-        os.close(fd)
-        raise SpoolError(f"The spool directory {path} {problem}, {advice}")
-    return fd
-
-
-def _permission_problem(path: Path, found: os.stat_result) -> str | None:
-    if found.st_uid != os.geteuid():
-        return f"belongs to user {found.st_uid}, not to {os.geteuid()}: chown it"
-    if found.st_mode & 0o077:
-        return f"is open to others (mode {stat.S_IMODE(found.st_mode):04o}): chmod 700 it"
-    if not os.access(path, os.W_OK | os.X_OK):
-        return "is not writable: chmod 700 it"
-    return None
 
 
 def _stamp() -> str:

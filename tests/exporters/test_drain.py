@@ -171,7 +171,7 @@ def test_a_segment_of_a_newer_format_is_left_for_the_newer_code(
 
     assert sink.ids == []
     assert path.read_bytes() == before
-    assert quarantine.entries(directory) == []
+    assert quarantine.entries(directory, FINGERPRINT) == []
 
 
 def test_records_wait_while_the_sink_is_down(writer: SpoolWriter, drainer: Drainer, sink: Sink) -> None:
@@ -290,7 +290,7 @@ def test_a_refused_record_goes_to_quarantine_and_the_others_arrive(
 
     left = drainer.run_until_empty(5)
 
-    (entry,) = quarantine.entries(directory)
+    (entry,) = quarantine.entries(directory, FINGERPRINT)
     assert left == 0
     assert len(sink.ids) == 4
     assert entry.reason == "poison"
@@ -310,7 +310,7 @@ def test_the_quarantine_can_be_tried_again(directory: Path, writer: SpoolWriter,
 
     assert released == 1
     assert sink.ids == [records[2].id, records[0].id]
-    assert len(quarantine.entries(directory)) == 1
+    assert len(quarantine.entries(directory, FINGERPRINT)) == 1
     counts = pending(directory)
     assert (counts["stored"], counts["quarantined"]) == (2, 1)
 

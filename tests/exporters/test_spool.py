@@ -122,7 +122,7 @@ def test_a_full_segment_is_followed_by_the_next_of_the_same_stream(directory: Pa
 
 
 def test_a_full_spool_refuses_and_keeps_what_it_has(directory: Path) -> None:
-    writer = SpoolWriter(directory, FINGERPRINT, 5000)
+    writer = SpoolWriter(directory, FINGERPRINT, 20_000)
     with pytest.raises(SpoolError, match="full"):
         for record in make_records(100):
             writer.append([record])
@@ -130,15 +130,15 @@ def test_a_full_spool_refuses_and_keeps_what_it_has(directory: Path) -> None:
     kept = spooled(directory)
 
     assert 5 < len(kept) < 100
-    assert sum(path.stat().st_size for path in segments(directory)) <= 5000
+    assert sum(path.stat().st_size for path in segments(directory)) <= 20_000
     writer.close()
 
 
 def test_a_full_spool_takes_records_again_when_it_was_drained(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_SURVEY_SECONDS", 0)
     other = SpoolWriter(directory, FINGERPRINT, LIMIT)
-    other.append(make_records(20))
-    writer = SpoolWriter(directory, FINGERPRINT, 5000)
+    other.append(make_records(60))
+    writer = SpoolWriter(directory, FINGERPRINT, 20_000)
     with pytest.raises(SpoolError, match="full"):
         writer.append(make_records(1))
     segments(directory)[0].unlink()
@@ -152,8 +152,8 @@ def test_a_full_spool_takes_records_again_when_it_was_drained(directory: Path, m
 
 def test_a_spool_that_is_nearly_full_is_warned_about_once(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     earlier = SpoolWriter(directory, FINGERPRINT, LIMIT)
-    earlier.append(make_records(20))
-    size = sum(path.stat().st_size for path in segments(directory))
+    earlier.append(make_records(200))
+    size = sum(path.stat().st_size for path in directory.iterdir())
     writer = SpoolWriter(directory, FINGERPRINT, int(size / 0.85))
 
     with caplog.at_level(logging.WARNING, "otel_audit.delivery"):

@@ -334,7 +334,7 @@ def test_a_conflict_ends_in_quarantine_with_an_alarm(tmp_path: Path, caplog: pyt
 
     left = drainer.run_until_empty(10)
 
-    (entry,) = quarantine.entries(directory)
+    (entry,) = quarantine.entries(directory, FINGERPRINT)
     assert left == 0
     assert entry.reason == CONFLICT
     assert b"a forgery" in entry.data

@@ -1,0 +1,60 @@
+"""What a process could not keep, by reason, in a block of its own that was written while there was room.
+
+Overwriting it needs no new space, so that a full disk does not also hide what it cost. The drain takes the counts into
+the books when the stream has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+__all__ = ["LossFile", "loss_path", "read_losses"]
+
+_BLOCK: Final = 4096
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def loss_path(directory: Path, stream: str, fingerprint: str) -> Path:
+    """Return the path of the losses of ``stream``."""
+    return directory / f"{stream}-{fingerprint}.losses"
+
+
+def read_losses(path: Path) -> dict[str, int]:
+    """Return the counts by reason; nothing where there is no file or it is damaged."""
+    try:
+        text, _, checksum = path.read_bytes().rstrip(b" \n").partition(b"\t")
+        if int(checksum) != zlib.crc32(text):
+            return {}
+        found: dict[str, int] = json.loads(text)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+class LossFile:
+    """The losses of one stream. The block is reserved when it is made."""
+
+    def __init__(self, path: Path) -> None:
+        self._counts: Counter[str] = Counter()
+        self._fd = os.open(path, _FLAGS, 0o600)
+        self._write()
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Count records as lost, by reason; on the disk when this returns."""
+        self._counts.update(counts)
+        self._write()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def _write(self) -> None:
+        text = json.dumps(dict(self._counts.most_common(50))).encode("ascii")
+        os.pwrite(self._fd, (b"%s\t%d" % (text, zlib.crc32(text))).ljust(_BLOCK - 1)[: _BLOCK - 1] + b"\n", 0)
+        os.fdatasync(self._fd)

@@ -1,0 +1,1 @@
+"""What an audited request costs: ``python -m benchmarks``."""

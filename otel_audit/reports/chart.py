@@ -13,7 +13,7 @@ from reportlab.lib.colors import Color
 
 from otel_audit.reports.sheet import AMBER, GREY, LEFT, RED, RIGHT, RULE, SKY, Sheet
 from otel_audit.reports.typeface import SANS, width
-from otel_audit.reports.wording import count
+from otel_audit.reports.wording import count, moment
 
 __all__ = ["draw_bars"]
 
@@ -39,8 +39,7 @@ def draw_bars(sheet: Sheet, bars: Sequence[tuple[datetime, Counter[str]]], long:
             sheet.text(left, base - 9, label, SANS, _SIZE, GREY)
             last_label = left + wide
     sheet.y = base - 14
-    first, last = bars[0][0], bars[-1][0] + long
-    period = _("{since} to {until} UTC").format(since=_minutes(first), until=_minutes(last))
+    period = _("from {since} UTC").format(since=moment(bars[0][0], "minutes"))
     sheet.text(RIGHT, base - 21, period, SANS, _SIZE, GREY, align="right")
 
 
@@ -85,13 +84,9 @@ def _round_up(number: int) -> int:
 
 
 def _label(began: datetime, long: timedelta) -> str:
-    moment = began.astimezone(UTC)
+    utc = began.astimezone(UTC)
     if long < timedelta(hours=1):
-        return f"{moment:%H:%M}"
+        return f"{utc:%H:%M}"
     if long < timedelta(days=1):
-        return f"{moment:%H}" if moment.hour else f"{moment:%m-%d}"
-    return f"{moment:%m-%d}" if long < timedelta(days=300) else f"{moment:%Y}"
-
-
-def _minutes(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "minutes")
+        return f"{utc:%H}" if utc.hour else f"{utc:%m-%d}"
+    return f"{utc:%m-%d}" if long < timedelta(days=300) else f"{utc:%Y}"

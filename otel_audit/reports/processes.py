@@ -112,11 +112,11 @@ def _write_family(sheet: Sheet, family: Family, tally: Tally, *, outlined: bool)
 
 def _title(sheet: Sheet, name: str, mark: Mark, facts: str) -> None:
     sheet.y -= 14
-    state = f"{mark.sign} {mark.word}"
-    sheet.text(RIGHT, sheet.y, state, BOLD, 8.5, mark.color, align="right")
+    top = sheet.y
     for line in wrap(name, WIDTH - 90, BOLD, 9.5, 2):
         sheet.text(LEFT, sheet.y, line, BOLD, 9.5)
         sheet.y -= 11
+    sheet.text(RIGHT, top, f"{mark.sign} {mark.word}", BOLD, 8.5, mark.color, align="right")
     sheet.text(LEFT, sheet.y, fit(facts, WIDTH, SANS, 6.8), SANS, 6.8, GREY)
     sheet.y -= 4
 
@@ -281,17 +281,17 @@ class _Timeline:
             self._continued()
         if shaded:
             sheet.box(LEFT, sheet.y - high, WIDTH, high, FILL)
-        if self._bars:
-            self._grid(high)
-            self._bar(entry)
         y = sheet.y - _LINE
-        self._state(entry, y)
         for line in label:
             sheet.text(LEFT + indent + 3, y, line, SANS, _SIZE)
             y -= _LINE
         for line in detail:
             sheet.text(LEFT + indent + 9, y + 0.5, line, SANS, _SIZE - 0.6, GREY)
             y -= _LINE - 1
+        self._state(entry, sheet.y - _LINE)
+        if self._bars:
+            self._grid(high)
+            self._bar(entry)
         sheet.y -= high
 
     def _state(self, entry: Entry, y: float) -> None:

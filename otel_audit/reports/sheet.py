@@ -17,7 +17,8 @@ from reportlab.lib.pagesizes import A4
 from reportlab.pdfbase.pdfdoc import PDFName, PDFStream
 from reportlab.pdfgen.canvas import Canvas
 
-from otel_audit.reports.typeface import BOLD, MONO, SANS, fit, runs, width
+from otel_audit.reports.typeface import BOLD, MONO, SANS, displayable, fit, runs, width
+from otel_audit.text import cut
 
 __all__ = [
     "AMBER",
@@ -55,6 +56,7 @@ BLUE: Final = HexColor(0x2563EB)
 SKY: Final = HexColor(0x93C5FD)
 
 _SIZES: Final = {1: 15.0, 2: 10.5}
+_OUTLINE_TITLE: Final = 80  # characters
 
 
 class Sheet:
@@ -64,6 +66,7 @@ class Sheet:
         self.canvas = Canvas(target, pagesize=A4, pageCompression=1)
         self.canvas.setTitle(title)
         self.canvas.setAuthor(author)
+        self.canvas.setSubject(_("Audit trail"))
         self.canvas.setCreator("otel-audit")
         self.canvas.setProducer("otel-audit")
         self.title = title
@@ -126,7 +129,7 @@ class Sheet:
     def outline(self, key: str, title: str) -> None:
         """Let ``title``, which begins where the pen stands, be reached from the outline, below its section."""
         self.canvas.bookmarkHorizontal(key, 0, self.y + 6)
-        self.canvas.addOutlineEntry(title, key, 1, closed=True)
+        self.canvas.addOutlineEntry(cut(displayable(title), _OUTLINE_TITLE), key, 1, closed=True)
 
     def text(
         self,

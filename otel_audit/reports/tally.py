@@ -25,6 +25,7 @@ _STEPS: Final = (
 _MOST_BARS: Final = 48
 _MOST_KEPT: Final = 5000
 _MONDAY: Final = datetime(1970, 1, 5, tzinfo=UTC)
+_EARLIEST: Final = (datetime.min.replace(tzinfo=UTC) - _MONDAY).total_seconds()
 
 
 class Histogram:
@@ -51,7 +52,7 @@ class Histogram:
 
     def _filled(self) -> Iterator[tuple[datetime, Counter[str]]]:
         for span in range(min(self._counts), max(self._counts) + 1):
-            began = _MONDAY + timedelta(seconds=span * self._seconds)
+            began = _MONDAY + timedelta(seconds=max(span * self._seconds, _EARLIEST))
             yield began, self._counts.get(span, Counter())
 
     def _coarsen(self) -> None:

@@ -23,7 +23,7 @@ from otel_audit.bodies import watch_stream
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
-from otel_audit.integrations.signin import from_meta
+from otel_audit.integrations.signin import conclude
 from otel_audit.provider import private_tracer, site_tracer
 from otel_audit.request_scope import RequestScope, scope_of
 from otel_audit.scope import current_request
@@ -164,8 +164,8 @@ class _Passage:
         """Emit the record, or see to it that a streaming response does so when it is closed."""
         self._leave()
         scope = self.scope
-        with edge("guard.from_meta"):
-            from_meta(scope, response)
+        with edge("guard.conclude"):
+            conclude(scope, response)
         if response.streaming:
             with edge("guard.pump"):
                 delivery().pump()
@@ -179,6 +179,8 @@ class _Passage:
             self._leave()
             self.scope.settle_actor()
             self.scope.failed(error)
+            with edge("guard.conclude"):
+                conclude(self.scope, None)
             self._emit(None, None)
 
     def _stream_closed(self, response: HttpResponseBase, size: int, error: BaseException | None) -> None:

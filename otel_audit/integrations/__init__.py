@@ -6,7 +6,11 @@ __all__ = ["connect"]
 
 
 def connect() -> None:
-    """Connect every hook whose package is there; called once by the app's configuration."""
-    from otel_audit.integrations import sessions
+    """Connect every hook; called once by the app's configuration.
 
-    sessions.connect()
+    A hook of an optional package waits until the site imports it, and never imports it itself.
+    """
+    from otel_audit.integrations import errors, rest_framework, sessions, simplejwt
+
+    for hook in (errors, sessions, rest_framework, simplejwt):
+        hook.connect()

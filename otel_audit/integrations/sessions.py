@@ -2,56 +2,166 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.core.signals import got_request_exception
+from django.core.exceptions import ValidationError
 
-from otel_audit.edges import edge
-from otel_audit.integrations.signin import LOGIN, LOGOUT, record
-from otel_audit.request_scope import scope_of
 from otel_audit.attributes import OUTCOME_FAILURE, OUTCOME_SUCCESS
+from otel_audit.edges import edge
+from otel_audit.integrations.attempts import Attempt, current_attempt, metadata_only, opened
+from otel_audit.integrations.imports import when_imported, wrap
+from otel_audit.integrations.signin import LOGIN, LOGOUT, Subject, attempted_name, record
+from otel_audit.request_scope import RequestScope, scope_of
 from otel_audit.scope import current_request
 
-__all__ = ["connect"]
+__all__ = ["METHOD", "connect"]
+
+METHOD = "session"
+
+_INVALID = "invalid credentials"
+_INACTIVE = "the user is inactive"
+_NOT_ALLOWED = "the user may not sign in here"
 
 
 def connect() -> None:
-    """Connect the signal receivers."""
+    """Connect the signal receivers, and the wraps that know what the signals do not tell."""
     user_logged_in.connect(_logged_in, dispatch_uid="otel_audit.logged_in")
     user_logged_out.connect(_logged_out, dispatch_uid="otel_audit.logged_out")
     user_login_failed.connect(_login_failed, dispatch_uid="otel_audit.login_failed")
-    got_request_exception.connect(_request_exception, dispatch_uid="otel_audit.request_exception")
+    when_imported("django.contrib.auth.forms", lambda module: wrap(module.AuthenticationForm, "clean", _form_cleaned))
+    when_imported(
+        "django.contrib.auth.backends",
+        lambda module: wrap(module.ModelBackend, "user_can_authenticate", _user_checked),
+    )
+
+
+# ── signals ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def _logged_in(sender: Any, request: Any = None, user: Any = None, **kwargs: Any) -> None:
-    record(_request(request), LOGIN, OUTCOME_SUCCESS, user=user, method="session")
+    with edge("signals.user_logged_in"):
+        scope = _scope(request)
+        if scope is not None:
+            scope.acting_user = None  # who signed out earlier in this request no longer acts
+        attempt = current_attempt.get()
+        _noted(attempt, record(_request(scope), LOGIN, OUTCOME_SUCCESS, user=user, method=_method(attempt, METHOD)))
 
 
 def _logged_out(sender: Any, request: Any = None, user: Any = None, **kwargs: Any) -> None:
     if user is None:
         return  # nobody was signed in
-    if (scope := scope_of(request)) is not None:
-        scope.acting_user = user
-    record(_request(request), LOGOUT, OUTCOME_SUCCESS, user=user, method="session")
+    with edge("signals.user_logged_out"):
+        scope = _scope(request)
+        who = user if getattr(user, "pk", None) is not None else _deleted(request, user)
+        if scope is not None:
+            scope.acting_user = who
+        record(_request(scope), LOGOUT, OUTCOME_SUCCESS, user=who, method=METHOD)
 
 
 def _login_failed(sender: Any, credentials: dict[str, Any] | None = None, request: Any = None, **kwargs: Any) -> None:
-    found = credentials or {}
-    username = next((str(found[key]) for key in ("username", "email", "login") if found.get(key)), "")
-    record(_request(request), LOGIN, OUTCOME_FAILURE, username=username, method="session", reason="invalid credentials")
+    with edge("signals.user_login_failed"):
+        scope = _scope(request)
+        attempt = current_attempt.get()
+        name = attempted_name(credentials)
+        refused = _refused(scope, name)
+        facts = record(
+            _request(scope),
+            LOGIN,
+            OUTCOME_FAILURE,
+            user=refused,
+            username=name,
+            method=_method(attempt, "basic" if _basic(scope) else "password"),
+            reason=_INVALID if refused is None else _INACTIVE,
+        )
+        _noted(attempt, facts)
 
 
-def _request_exception(sender: Any, request: Any = None, **kwargs: Any) -> None:
-    with edge("signals.got_request_exception"):
-        if (scope := scope_of(request)) is not None:
-            scope.failed(sys.exc_info()[1])
+def _scope(request: Any) -> RequestScope | None:
+    """Return the scope of the request that a signal came with, else of the one being served.
+
+    ``authenticate()`` may go without a request.
+    """
+    found = scope_of(request) if request is not None else None
+    if found is None:
+        current = current_request.get()
+        found = current if isinstance(current, RequestScope) else None
+    return found
 
 
-def _request(request: Any) -> Any:
-    """Return the request that a signal came with, else the one being served: ``authenticate()`` may go without."""
-    if request is not None and scope_of(request) is not None:
-        return request
-    scope = current_request.get()
-    return getattr(scope, "request", None)
+def _request(scope: RequestScope | None) -> Any:
+    return None if scope is None else scope.request
+
+
+def _method(attempt: Attempt | None, otherwise: str) -> str:
+    return otherwise if attempt is None else attempt.method
+
+
+def _noted(attempt: Attempt | None, facts: dict[str, Any] | None) -> None:
+    if attempt is not None and facts is not None:
+        attempt.events.append(facts)
+
+
+def _deleted(request: Any, user: Any) -> Any:
+    """Return who a user was whose row this request has deleted: Django takes the key from the object."""
+    key = request.session.get(SESSION_KEY) if hasattr(request, "session") else None
+    return user if key is None else Subject(str(key), str(user.get_username()))
+
+
+def _refused(scope: RequestScope | None, name: Any) -> Any:
+    """Return the user whom a backend has turned away although the password was right, if that was the one named."""
+    if scope is None or scope.refused is None:
+        return None
+    user, scope.refused = scope.refused, None
+    names = (user.get_username(), getattr(user, "email", ""))
+    return user if str(name).casefold() in {str(known).casefold() for known in names if known} else None
+
+
+def _basic(scope: RequestScope | None) -> bool:
+    return scope is not None and scope.request.META.get("HTTP_AUTHORIZATION", "")[:6].lower() == "basic "
+
+
+# ── wraps ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _user_checked(check: Callable[..., Any], backend: Any, user: Any) -> Any:
+    """Note the user that a backend turns away: the signal that follows says only that the credentials failed."""
+    allowed = check(backend, user)
+    if not allowed and user is not None:
+        with edge("integrations.user_can_authenticate"):
+            scope = current_request.get()
+            if isinstance(scope, RequestScope):
+                scope.refused = user
+    return allowed
+
+
+def _form_cleaned(clean: Callable[..., Any], form: Any) -> Any:
+    """Record a sign-in that the form refuses although the credentials are right: no signal is sent for it."""
+    with edge("integrations.AuthenticationForm"):
+        metadata_only(form.request)
+    if current_attempt.get() is not None:
+        return clean(form)
+    try:
+        with opened(METHOD):
+            return clean(form)
+    except ValidationError as error:
+        with edge("integrations.AuthenticationForm"):
+            _form_refused(form, error)
+        raise
+
+
+def _form_refused(form: Any, error: ValidationError) -> None:
+    user = form.user_cache
+    if user is None:
+        return  # authenticate() has failed, and has said so
+    record(
+        _request(_scope(form.request)),
+        LOGIN,
+        OUTCOME_FAILURE,
+        user=user,
+        username=form.cleaned_data.get("username", ""),
+        method=METHOD,
+        reason=_INACTIVE if error.code == "inactive" else _NOT_ALLOWED,
+    )

@@ -93,7 +93,7 @@ def _families(processes: Sequence[Any]) -> Iterator[Family]:
 
 def _registrations(step_ids: Sequence[UUID]) -> dict[UUID, list[RegistrationAuditEvent]]:
     found: dict[UUID, list[RegistrationAuditEvent]] = defaultdict(list)
-    for registration in RegistrationAuditEvent.objects.filter(step__in=step_ids).order_by("pk"):
+    for registration in RegistrationAuditEvent.objects.filter(step__in=step_ids).order_by("datetime", "pk"):
         found[registration.step_id].append(registration)
     return found
 

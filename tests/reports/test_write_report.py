@@ -116,8 +116,8 @@ def test_processes_are_in_the_outline_with_the_sign_of_their_outcome() -> None:
 def test_a_process_is_shown_with_its_steps_and_registrations() -> None:
     process = store_process(name="Create product", description="From the form", actor_name="anna")
     step = store_step(process, name="Validate data", order=1, total_registrations=2)
-    store_registration(step, name="code ok")
-    store_registration(step, name="price ok", description="12.00 EUR")
+    store_registration(step, name="price ok", description="12.00 EUR", moment=at(0.0002))
+    store_registration(step, name="code ok", moment=at(0.0001))
 
     text = Report().text
 

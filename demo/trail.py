@@ -17,22 +17,26 @@ from otel_audit.outcomes import processes_with_outcome, steps_with_outcome
 
 Cells = tuple[str, ...]
 
+MODELS = (RequestAuditEvent, LoginAuditEvent, ProcessAuditEvent, StepAuditEvent, RegistrationAuditEvent)
 COLUMNS = ("KIND", "ACTOR", "ACTION", "OUTCOME", "STATUS", "DURATION", "TRACE ID")
 WIDTHS = (14, 10, 40, 10, 6, 10, 32)
 
 
 def wait_for_requests(expected: int, since: datetime, timeout: float) -> int:
-    """Wait until ``expected`` requests since ``since`` are in the audit database, or ``timeout`` seconds.
+    """Wait until ``expected`` requests are in the audit database and nothing more arrives, ``timeout`` seconds at most.
 
     Returns:
-        How many are there.
+        How many requests are there.
     """
     deadline = time.monotonic() + timeout
-    while True:
-        found = _since(RequestAuditEvent, since).count()
-        if found >= expected or time.monotonic() > deadline:
-            return found
-        time.sleep(0.1)
+    before = -1
+    while time.monotonic() < deadline:
+        counted = sum(_since(model, since).count() for model in MODELS)
+        if counted == before and _since(RequestAuditEvent, since).count() >= expected:
+            break
+        before = counted
+        time.sleep(0.2)
+    return _since(RequestAuditEvent, since).count()
 
 
 def table(since: datetime) -> str:
@@ -44,8 +48,7 @@ def table(since: datetime) -> str:
 
 def totals(since: datetime) -> str:
     """Return how many rows of each kind were recorded since ``since``, as a sentence's list."""
-    models = (RequestAuditEvent, LoginAuditEvent, ProcessAuditEvent, StepAuditEvent, RegistrationAuditEvent)
-    counted = [(_since(model, since).count(), model._meta.verbose_name_plural) for model in models]
+    counted = [(_since(model, since).count(), model._meta.verbose_name_plural) for model in MODELS]
     return ", ".join(f"{number} {name}".lower() for number, name in counted)
 
 
@@ -64,7 +67,7 @@ def _process_rows(process: Any) -> Iterator[Cells]:
     yield _cells("  process", process, process.name, process.derived_outcome, "", process.duration_ms)
     for step in steps_with_outcome(process.steps.order_by("order", "id")):
         yield _cells("    step", step, step.name, step.derived_outcome, "", step.duration_ms)
-        for registration in step.registrations.order_by("id"):
+        for registration in step.registrations.order_by("datetime", "id"):
             yield _cells("      result", registration, registration.name, registration.outcome)
         for _ in range(step.arrived, step.total_registrations):
             yield _cells("      result", step, "No registration", "")
@@ -76,8 +79,10 @@ def _login_action(login: LoginAuditEvent) -> str:
 
 
 def _cells(kind: str, row: Any, action: str, outcome: str, status: str = "", ms: float | None = None) -> Cells:
+    key = row.user if isinstance(row, RequestAuditEvent | LoginAuditEvent) else row.created_by
+    actor = row.actor_name or f"{row.actor_type} {key or ''}"
     duration = "" if ms is None else f"{ms:.1f} ms"
-    return (kind, row.actor_name or row.actor_type, action, outcome, status, duration, row.trace_id)
+    return (kind, actor, action, outcome, status, duration, row.trace_id)
 
 
 def _line(cells: Cells) -> str:

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_a_registration_that_did_not_come_is_in_the_table(demo: Demo) -> None:
 
 
 def test_the_crash_is_a_failure_with_its_error(demo: Demo) -> None:
-    with sqlite3.connect(demo.directory / "var" / "audit.sqlite3") as audit:
+    with closing(sqlite3.connect(demo.directory / "var" / "audit.sqlite3")) as audit:
         errors = audit.execute("SELECT error_type, outcome FROM otel_audit_requestauditevent WHERE status_code = 500")
 
         assert errors.fetchall() == [("ZeroDivisionError", "failure")] * 2

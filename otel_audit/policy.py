@@ -100,11 +100,10 @@ class Policy:
             )
         else:
             request_body, response_body = True, method in UNSAFE_METHODS
-        return Decision(
-            True,
+        return _RECORDED[
             request_body and not _any(self.no_request_body, path, method),
             response_body and not _any(self.no_response_body, path, method),
-        )
+        ]
 
     def _level(self, path: str, method: str) -> str | None:
         if len(path) <= MAX_PATH:
@@ -121,6 +120,9 @@ class Policy:
 
 
 _NOTHING: Final = Decision(record=False, request_body=False, response_body=False)
+_RECORDED: Final = {
+    (request, response): Decision(True, request, response) for request in (False, True) for response in (False, True)
+}
 
 
 def parse_rules(written: Any) -> tuple[tuple[Rule, ...], list[str]]:

@@ -34,7 +34,6 @@ _PACKAGES: Final = {
 }
 _ASGI_SERVERS: Final = ("daphne", "granian", "hypercorn", "uvicorn")
 _HIDDEN: Final = "process and step spans of plain OpenTelemetry code"
-_KEEP: Final = "Set OTEL_TRACES_SAMPLER=otel_audit, with OTEL_TRACES_SAMPLER_ARG as the ratio to forward"
 
 
 @check("W020")
@@ -57,7 +56,7 @@ def environment_sampler() -> Iterator[Finding]:
     yield (
         f"OTEL_TRACES_SAMPLER is {name}: {_HIDDEN} are dropped by it until otel_audit has put its own sampler in "
         "front, with the first request or the first use of its functions; in a plain script always.",
-        f"{_KEEP}.",
+        "Set OTEL_TRACES_SAMPLER=otel_audit, with OTEL_TRACES_SAMPLER_ARG as the ratio to forward.",
     )
 
 

@@ -154,7 +154,7 @@ class Command(BaseCommand):
             stored = quarantine.retry(conf.spool_dir, conf.fingerprint, pipeline.store)
         except RetryLaterError as error:
             raise CommandError(f"The audit database takes nothing now: {error}") from error
-        left = len(quarantine.entries(conf.spool_dir))
+        left = len(quarantine.entries(conf.spool_dir, conf.fingerprint))
         self._say(f"{stored} records left the quarantine, {left} stay in it.")
 
     # ── report ──────────────────────────────────────────────────────────────────────────────────

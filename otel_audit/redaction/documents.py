@@ -38,19 +38,17 @@ class Copier:
             return f"[unreadable {type(value).__name__}: {type(error).__name__}]"
 
     def _copy(self, value: Any, depth: int) -> Any:
-        if value is None or isinstance(value, bool):
+        kind = type(value)  # not isinstance(): a lazy object claims to be what it holds
+        if value is None or kind is bool:
             return value
-        if isinstance(value, int):
-            return _integer(int.__int__(value))
-        if isinstance(value, float):
-            return _float(float.__float__(value))
-        if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        if issubclass(kind, (int, float)):
+            return _number(value)
+        if not issubclass(kind, (Mapping, list, tuple, set, frozenset)):
             return self._string(_as_text(value))
         if depth >= MAX_DEPTH:
             return f"[cut: nested deeper than {MAX_DEPTH} levels]"
-        if isinstance(value, Mapping):
-            return self._mapping(value, depth + 1)
-        return self._items(value, depth + 1)
+        copy = self._mapping if issubclass(kind, Mapping) else self._items
+        return copy(value, depth + 1)
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         lists = getattr(value, "lists", None)  # Django's QueryDict shows the last of several values only
@@ -85,23 +83,28 @@ class Copier:
         return self._text(text)
 
 
-def _integer(value: int) -> int | str:
-    if -_LONGEST_INTEGER < value < _LONGEST_INTEGER:
-        if value > 0 and card_number(str(value)):
-            return MASK
-        return value if -_EXACT <= value <= _EXACT else str(value)
-    return hex(value)[:MAX_TEXT]
-
-
-def _float(value: float) -> float | str:
+def _number(value: float) -> float | str:
+    if isinstance(value, int):
+        return _integer(int.__int__(value))
     if math.isfinite(value):
-        return value
+        return float.__float__(value)
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
 
 
+def _integer(value: int) -> int | str:
+    if not -_LONGEST_INTEGER < value < _LONGEST_INTEGER:
+        return hex(value)[:MAX_TEXT]
+    if value > 0 and card_number(str(value)):
+        return MASK
+    return value if -_EXACT <= value <= _EXACT else str(value)
+
+
 def _as_text(value: Any) -> str:
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    kind = type(value)
+    if issubclass(kind, str):
+        return str.__str__(value)
+    if issubclass(kind, (bytes, bytearray, memoryview)):
         return bytes(value[: MAX_TEXT * 4]).decode("utf-8", "backslashreplace")
-    return str.__str__(value) if isinstance(value, str) else str.__str__(str(value))
+    return str.__str__(str(value))

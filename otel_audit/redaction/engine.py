@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from otel_audit.redaction.markup import mask_tags
 from otel_audit.redaction.names import Names, fold
 from otel_audit.redaction.pairs import PairMasker
 from otel_audit.redaction.patterns import mask_cards, mask_shapes
@@ -47,6 +48,8 @@ class Engine:
         return bool(self.names.places(fold(text))) or self.mask(text) != text
 
     def _mask(self, text: str, *, json: bool, markup: bool) -> str:
+        if markup:
+            text = mask_tags(text, self.names.places(fold(text)), self.names)
         lower = fold(text)
         masked = self._pairs.mask(text, lower, json=json, markup=markup)
         masked = mask_shapes(masked, lower)

@@ -34,7 +34,7 @@ class Part:
 
 
 def parts(raw: bytes, boundary: str, *, truncated: bool) -> Iterator[Part] | None:
-    """Yield the parts of ``raw``, `MAX_PARTS` at most; None where the boundary is none."""
+    """Yield the parts of ``raw``, one more than `MAX_PARTS` at most; None where the boundary is none."""
     if _BOUNDARY.match(boundary) is None:
         return None
     return _parts(raw, b"--" + boundary.encode("ascii"), truncated)
@@ -42,7 +42,7 @@ def parts(raw: bytes, boundary: str, *, truncated: bool) -> Iterator[Part] | Non
 
 def _parts(raw: bytes, delimiter: bytes, truncated: bool) -> Iterator[Part]:
     position = raw.find(delimiter)
-    for _ in range(MAX_PARTS):
+    for _ in range(MAX_PARTS + 1):
         if position < 0:
             return
         begin = position + len(delimiter)

@@ -20,7 +20,7 @@ _MAX_CACHED: Final = 100  # characters
 
 #: Parts that make any name a secret's, in the name written as one lower-case word.
 _SECRET: Final = re.compile(
-    r"passw|passphrase|passcode|pwd|secret|token|credential|cookie|csrf|xsrf|authori[sz]|bearer|jwt|senha|contrase"
+    r"passw|passphrase|passcode|pwd|secret|token|credential|cookie|csrf|xsrf|authori[sz]|jwt|senha|contrase"
     r"|kennwort|motdepass|(?:amz|goog)signature|sess(?:ion)?(?:id|key)"
     r"|(?:api|private|access|signing|encryption|auth|ssh|master|shared|subscription|account)keys?"
     r"|(?:activation|confirmation|reset|verification|license|recovery|backup)key"
@@ -53,16 +53,14 @@ _PLACES: Final = tuple(
     re.compile(pattern)
     for pattern in (
         r"k(?:en(?<=token)|ie(?<=cookie)|ey(?:(?<=[iesgnhrdtpy]key)|(?<=[iesgnhrdtpy][_\-. ]key))|ennwort)",
-        r"c(?:redential|redit[_\-. ]?card|ard(?:[_\-. ]?n|(?<=debitcard)|(?<=debit.card))|[vc](?![a-z])|ontrase"
+        r"c(?:redential|redit[_\-. ]?card|ard(?:[_\-. ]?n|(?<=debitcard)|(?<=debit.card))|v[vc](?![a-z])|ontrase"
         r"|c[_\-. ]?number|ret(?<=secret)(?!ar)|ess(?<=access)(?<![a-z]access)(?![a-z_\-.])|ial(?<=social)"
         r"|ode(?:(?<=[a-z]code)|(?<=[a-z][_\-. ]code)))",
-        r"p(?:ass(?![abd-oq-vx-z])|w(?:d|(?![a-z]))|in(?![a-z])|(?<=otp)(?![a-z]))",
-        r"f(?:resh(?<=refresh)(?<![a-z]refresh)(?![a-z_\-.])|(?<=srf))",
-        r"b(?:earer)",
+        r"p(?:ass(?:e(?![a-z])|(?![abd-oq-vx-z]))|w(?:d|(?![a-z]))|in(?![a-z])|(?<=otp)(?![a-z]))",
         r"j(?:wt)",
-        r"s(?:n(?<=ssn)(?![a-z])|ess(?:ion)?[_\-. ]?(?:id|key)|enha)",
-        r"auth(?:ori[sz]|[_\-. ]?header|(?<=[cpy]auth)|(?<=[cpy].auth))",
-        r"signature(?<=[zg].signature)",
+        r"s(?:rf(?<=[cx]srf)|n(?<=ssn)(?![a-z])|ess(?:ion)?[_\-. ]?(?:id|key)|enha|ignature(?<=[zg].signature))",
+        r"h(?:(?<=auth)(?:ori[sz]|[_\-. ]?header|(?<=[cpy]auth)|(?<=[cpy].auth))"
+        r"|(?<=refresh)(?<![a-z]refresh)(?![a-z_\-.]))",
     )
 )
 

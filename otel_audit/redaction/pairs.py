@@ -51,6 +51,7 @@ class _Source:
         self.has_tags = "<" in text
         self._json = json
         self._from, self._limit = 1, 0
+        self._unclosed = ("", 0)
 
     def limit(self, position: int) -> int:
         """Return how far a value can reach whose key has no quotes: in JSON to the end of the string, else of the line.
@@ -64,6 +65,21 @@ class _Source:
                 end = self.text.find("\n", position)
             self._from, self._limit = position, len(self.text) if end < 0 else end
         return self._limit
+
+    def closing_tag(self, name: str, position: int) -> int:
+        """Return where the element ``name`` ends whose text begins at ``position``; -1 where that is unknown.
+
+        Where one was looked for in vain is not searched again.
+        """
+        tag = "</" + name
+        start = max(position, self._unclosed[1] - len(tag)) if self._unclosed[0] == tag else position
+        limit = len(self.text) if self.markup else position + _MAX_ELEMENT
+        close = self.lower.find(tag, start, limit)
+        if close < 0 and self.markup:
+            return len(self.text)
+        if close < 0:
+            self._unclosed = (tag, limit)
+        return close
 
 
 class PairMasker:
@@ -148,10 +164,7 @@ class PairMasker:
         if rest is None or rest[0].endswith("/>") or not self._names.secret(text[start : min(end, start + _MAX_NAME)]):
             return None
         begin = rest.end()
-        limit = len(text) if source.markup else begin + _MAX_ELEMENT
-        close = source.lower.find("</" + source.lower[tag + 1 : end], begin, limit)
-        if close < 0 and source.markup:
-            close = len(text)
+        close = source.closing_tag(source.lower[tag + 1 : end], begin)
         return values.Span(begin, close, MASK) if close > begin else None
 
 

@@ -23,8 +23,10 @@ _JWT_HINT: Final = re.compile("J(?<=eyJ)")
 _JWT: Final = re.compile(r"eyJ[\w-]*+(?:\.[\w-]*+)*+", re.ASCII)
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}KEY(?: BLOCK)?-----")
-#: JSON may write ``/`` as ``\/``.
-_USER_INFO: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\]{0,256}):[^\s/?#@\"'<>\\]{1,512}@")
+#: JSON may write ``/`` as ``\/``; where the text is cut, what follows the colon may be a port.
+_USER_INFO: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\\[\]]{0,256}):[^\s/?#@\"'<>\\]{1,512}@")
+_USER_INFO_CUT: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\\[\]]{0,256}):(?![0-9]{1,5}\Z)[^\s/?#@\"'<>\\]{1,512}\Z")
+_MAX_USER_INFO: Final = 800
 
 #: In lower-case text, and how many letters of the scheme stand before: bearer, basic, token, negotiate, digest.
 _SCHEME_PLACES: Final = (
@@ -86,6 +88,7 @@ _ISSUERS: Final = {
     18: re.compile("6[02-57]|5[06-8]"),
     19: re.compile("4|6[02-57]|5[06-8]"),
 }
+_DOUBLED: Final = str.maketrans("0123456789", "0246813579")
 _BEFORE_NUMBER: Final = re.compile(rb"(?:\A|[\[,:])\s*+\Z")
 _AFTER_NUMBER: Final = re.compile(rb"\s*+(?:[\],}]|\Z)")
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
@@ -104,11 +107,14 @@ def mask_shapes(text: str, lower: str) -> str:
         text = _mask_pem(text)
     if "@" in text and ("://" in text or ":\\/" in text):
         text = _USER_INFO.sub(rf"\1:{MASK}@", text)
+    if "//" in (tail := text[-_MAX_USER_INFO:]):
+        text = text[:-_MAX_USER_INFO] + _USER_INFO_CUT.sub(rf"\1:{MASK}", tail)
     for pattern, offset in _SCHEME_PLACES:
         if pattern.search(lower) is not None:
             text = _mask_schemes(text, pattern, offset)
-    if any(hint.search(text) is not None for hint in _KEY_HINTS):
-        text = _KEYS.sub(MASK, text)
+    for hint in _KEY_HINTS:
+        if hint.search(text) is not None:
+            return _KEYS.sub(MASK, text)
     return text
 
 
@@ -141,9 +147,7 @@ def card_number(written: str) -> bool:
     issuer = _ISSUERS.get(len(digits))
     if issuer is None or issuer.match(digits) is None:
         return False
-    total = sum(map(int, digits[-1::-2]))
-    for digit in digits[-2::-2]:
-        total += int(digit) * 2 if digit < "5" else int(digit) * 2 - 9
+    total = sum(map(int, digits[-1::-2] + digits[-2::-2].translate(_DOUBLED)))
     return total % 10 == 0
 
 

@@ -23,6 +23,13 @@ __all__ = ["Body", "mask_body"]
 #: A form that came without its content type.
 _FORM: Final = re.compile(r"[\w.\-%\[\]]{1,200}=[^\s{\"<]*+\Z")
 
+_CHANGES: Final = {
+    (False, False): (),
+    (True, False): ("redacted",),
+    (False, True): ("cut",),
+    (True, True): ("redacted", "cut"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -38,33 +45,46 @@ def mask_body(
     """Return what is stored of a body; see `Redactor.body`."""
     kind = media.media_type(content_type)
     if kind.kind == "multipart":
-        masked, redacted = _mask_multipart(raw, kind.boundary, engine, truncated=truncated)
+        body = _multipart(raw, kind.boundary, engine, truncated=truncated)
     else:
-        text = None if kind.kind == "binary" else media.decode(raw, kind.charset, truncated=truncated)
-        if text is not None and kind.kind == "unknown" and "\0" in text:
-            text = None
-        masked = None if text is None else _mask_text(text, kind.kind, engine)
-        redacted = masked != text
-    if masked is None:
-        return Body(_describe(kind.name, engine, total_size, sha256), ("undecoded",))
-    escaped = "\0" in masked  # decoding is strict: there are no lone surrogates
-    steps = (("redacted", redacted), ("cut", truncated), ("escaped", escaped))
-    return Body(storable(masked) if escaped else masked, tuple(word for word, done in steps if done))
+        body = _text(raw, kind, engine, truncated=truncated)
+    return _description(kind.name, engine, total_size, sha256) if body is None else body
 
 
-def _mask_text(text: str, kind: str, engine: Engine) -> str:
-    if kind == "form" or (kind in ("unknown", "text") and _FORM.match(text) is not None):
-        return mask_query(text, engine)
-    return engine.mask(text, json=kind == "json", markup=kind == "markup")
+def _text(raw: bytes, kind: media.MediaType, engine: Engine, *, truncated: bool) -> Body | None:
+    """Return a body that is text; None where it is not."""
+    text = None if kind.kind == "binary" else media.decode(raw, kind.charset, truncated=truncated)
+    if text is None or (kind.kind == "unknown" and "\0" in text):
+        return None
+    if kind.kind == "form" or (kind.kind in ("unknown", "text") and _FORM.match(text) is not None):
+        masked = mask_query(text, engine)
+    else:
+        masked = engine.mask(text, json=kind.kind == "json", markup=kind.kind == "markup")
+    return _body(masked, redacted=masked != text, cut=truncated)
 
 
-def _mask_multipart(raw: bytes, boundary: str, engine: Engine, *, truncated: bool) -> tuple[str | None, bool]:
+def _multipart(raw: bytes, boundary: str, engine: Engine, *, truncated: bool) -> Body | None:
     """Return the parts as a JSON list, so that order and repeated names stay; None without a usable boundary."""
     parts = multipart.parts(raw, boundary, truncated=truncated)
     if parts is None:
-        return None, False
-    entries = [_entry(part, engine) for part in parts]
-    return json.dumps([entry for entry, _ in entries], ensure_ascii=False), any(changed for _, changed in entries)
+        return None
+    entries: list[dict[str, Any]] = []
+    redacted = False
+    for part in parts:
+        if len(entries) == multipart.MAX_PARTS:
+            entries.append({"cut": f"more than {multipart.MAX_PARTS} parts"})
+            truncated = True
+            break
+        entry, changed = _entry(part, engine)
+        entries.append(entry)
+        redacted |= changed
+    return _body(json.dumps(entries, ensure_ascii=False), redacted=redacted, cut=truncated)
+
+
+def _body(text: str, *, redacted: bool, cut: bool) -> Body:
+    if "\0" not in text:  # decoding is strict: there are no lone surrogates
+        return Body(text, _CHANGES[redacted, cut])
+    return Body(storable(text), (*_CHANGES[redacted, cut], "escaped"))
 
 
 def _entry(part: multipart.Part, engine: Engine) -> tuple[dict[str, Any], bool]:
@@ -84,6 +104,7 @@ def _entry(part: multipart.Part, engine: Engine) -> tuple[dict[str, Any], bool]:
     return entry, entry != plain
 
 
-def _describe(name: str, engine: Engine, size: int, sha256: str | None) -> str:
+def _description(name: str, engine: Engine, size: int, sha256: str | None) -> Body:
     written = storable(engine.mask(name[:100])) or "no content type"
-    return f"[{written}, {size} bytes{'' if sha256 is None else f', sha256 {sha256}'}]"
+    digest = "" if sha256 is None else f", sha256 {sha256}"
+    return Body(f"[{written}, {size} bytes{digest}]", ("undecoded",))

@@ -84,11 +84,9 @@ def _mask_parameter(path: str, route: str, name: str, value: str) -> str:
         whole = re.compile(rf"(?<=/){re.escape(written)}(?=/|\Z)", re.IGNORECASE)
         masked = whole.sub(MASK, masked)
     if masked == path:
-        masked = path.replace(value, MASK)
-    if masked == path:
         parts, segments = path.split("/"), route.split("/")
         for place in range(1, min(len(parts), len(segments)) + 1):
-            if re.search(rf"<(?:\w+:)?{re.escape(name)}>", segments[-place]):
+            if re.fullmatch(rf"<(?:\w+:)?{re.escape(name)}>", segments[-place]):
                 parts[-place] = MASK
         masked = "/".join(parts)
-    return masked
+    return path.replace(value, MASK) if masked == path else masked

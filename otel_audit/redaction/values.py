@@ -13,9 +13,10 @@ from otel_audit.redaction.patterns import MASK
 
 __all__ = ["Span", "closing_quote", "header_line", "value"]
 
+_JSON_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _OPENER: Final = re.compile(r"[bBuUrRfF]{0,2}+(\\*+)([\"'])")
 _QUOTE: Final = re.compile(r"(?<!\\)(\\*+)([\"'])")
-_STRING_END: Final = re.compile(r"[\"'](?:\s*+(?:[,}\])]|\Z))")
+_STRING_END: Final = re.compile(r"[\"']\s*+(?:[,}\])]|\Z|(?<=\s)[+%]\s)")
 _LITERAL: Final = re.compile(r"(?:null|true|false|None|True|False|undefined)(?![\w.\-])")
 _BRACKET: Final = re.compile(r"(?<!\\)(\\*+)([\"'])|[\[\]{}()]")
 _HEADER_LINE: Final = re.compile(r"(?:[^\r\n\"'\\]++|\\(?![rn\"'\\]))*+")
@@ -30,7 +31,7 @@ _BARE: Final = re.compile(
     r"|\\(?![nrtu\"'\\])"
     r")*+"
 )
-_REPR: Final = re.compile(r"<[^<>\n]{0,500}+>?+")
+_REPR: Final = re.compile(r"<(?=[A-Z][\w.]*+[: ])[^<>\n]{0,500}+>?+")
 
 
 class Span(NamedTuple):
@@ -50,6 +51,8 @@ def value(text: str, position: int, key_quote: str, limit: int) -> Span | None:
         key_quote: the quote of the key with its backslashes; what was no string becomes one with this quote.
         limit: how far the value can reach.
     """
+    if key_quote == '"' and (string := _JSON_STRING.match(text, position)) is not None:
+        return _span(text, position + 1, string.end() - 1)
     if text.startswith(MASK, position) or position >= limit:
         return None
     opener = _OPENER.match(text, position, limit)
@@ -74,7 +77,10 @@ def _quoted(text: str, opener: re.Match[str], limit: int, *, in_string: bool) ->
     if in_string and not opener[1] and _STRING_END.match(text, opener.end() - 1):
         return None  # the quote that ends the string in which the key stands
     start = opener.end()
-    end = closing_quote(text, start, len(opener[1]), opener[2], limit)[0]
+    return _span(text, start, closing_quote(text, start, len(opener[1]), opener[2], limit)[0])
+
+
+def _span(text: str, start: int, end: int) -> Span | None:
     return None if end == start or text[start:end] == MASK else Span(start, end, MASK)
 
 
@@ -98,7 +104,8 @@ def _end(pattern: re.Pattern[str], text: str, position: int, limit: int) -> int:
 
 def closing_quote(text: str, position: int, level: int, quote: str, limit: int) -> tuple[int, int]:
     """Return where a quoted value ends, and where the text goes on behind its quote."""
-    for match in _QUOTE.finditer(text, position, limit):
+    while (match := _QUOTE.search(text, position, limit)) is not None:
+        position = match.end()
         if match[2] != quote:
             continue
         run = len(match[1])

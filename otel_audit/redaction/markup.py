@@ -1,0 +1,60 @@
+"""Masks the secrets that stand in one attribute of a tag while another one names them.
+
+``<input name="csrfmiddlewaretoken" value="…">`` is in every page with a form, ``<meta name="csrf-token" content="…">``
+in many, ``<add key="DbPassword" value="…"/>`` in configuration files.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from otel_audit.redaction.names import Names
+from otel_audit.redaction.patterns import MASK
+
+__all__ = ["mask_tags"]
+
+_MAX_TAG: Final = 2000  # characters between the beginning of a tag and the name in it
+_TAG: Final = re.compile(r"<[\w:.\-]++(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+>")
+_ATTRIBUTE: Final = re.compile(r"([\w:.\-]++)(\s*+=\s*+)(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))")
+_NAMING: Final = frozenset({"name", "id", "key", "property", "itemprop"})
+_HOLDING: Final = frozenset({"value", "content"})
+
+
+def mask_tags(text: str, places: list[int], names: Names) -> str:
+    """Return ``text`` with the values masked of tags that have a secret's name.
+
+    Args:
+        text: XML or HTML.
+        places: where secrets' names may stand in it, in order.
+        names: the names of secrets.
+    """
+    kept: list[str] = []
+    done = failed = -1
+    for place in places:
+        start = text.rfind("<", max(done, place - _MAX_TAG, 0), place)
+        if start < 0 or start == failed:
+            continue
+        tag = _TAG.match(text, start)
+        if tag is None or tag.end() <= place:
+            failed = start
+            continue
+        kept += (text[max(done, 0) : start], _masked(tag[0], names))
+        done = tag.end()
+    return "".join((*kept, text[done:])) if kept else text
+
+
+def _masked(tag: str, names: Names) -> str:
+    found = [(match[1].lower(), match[3] or match[4] or match[5] or "") for match in _ATTRIBUTE.finditer(tag)]
+    if any(names.secret(value) if key in _NAMING else (key, value) == ("type", "password") for key, value in found):
+        return _ATTRIBUTE.sub(_mask_value, tag)
+    return tag
+
+
+def _mask_value(match: re.Match[str]) -> str:
+    value = match[3] or match[4] or match[5]
+    if match[1].lower() not in _HOLDING or not value:
+        return match[0]
+    quote = match[0][len(match[1]) + len(match[2])]
+    quote = quote if quote in "\"'" else ""
+    return f"{match[1]}{match[2]}{quote}{MASK}{quote}"

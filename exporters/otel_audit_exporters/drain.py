@@ -268,10 +268,13 @@ class Drainer:
             self._retire(tail)
 
     def _retire(self, tail: Tail) -> None:
-        """Take a segment that every sink is done with into the books, and delete it."""
+        """Take a segment that every sink is done with into the books, and delete it, in the order of its stream."""
         name, position = tail.name, Position.load(tail.path, self._sinks[0])
-        others = [Name.parse(path.name) for path in segments(self.directory)]
-        last = not any(each and each.stream == name.stream and each.number > name.number for each in others)
+        names = [Name.parse(path.name) for path in segments(self.directory)]
+        numbers = [each.number for each in names if each and each.stream == name.stream]
+        if min(numbers) < name.number:
+            return  # an earlier one cannot be read now; this one is looked at again
+        last = max(numbers) == name.number
         with locked(self.directory, self.fingerprint) as accounts:
             new = tail.path.name not in accounts.retired
             missing = accounts.retire(tail.path, position, last=last)

@@ -21,6 +21,9 @@ class Delivery(Protocol):
     def start(self) -> None:
         """Make sure that this process has its background threads; cheap when it has."""
 
+    def listening(self) -> bool:
+        """Whether anybody gets the records: not so in tests outside `capture`, where a site must not notice us."""
+
     def request(
         self,
         span: Any,

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import Tracer
 
 from otel_audit.conf import conf
+from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 
 __all__ = ["Parts", "private_tracer", "site_tracer", "wire"]
@@ -63,6 +64,8 @@ def wire(parts: Parts) -> None:
 def site_tracer() -> Tracer:
     """Return a tracer of the site's provider, attached to on the first call and again after the site changed it."""
     current = trace.get_tracer_provider()
+    if isinstance(current, trace.ProxyTracerProvider) and not delivery().listening():
+        return trace.NoOpTracer()  # in a site's tests the global provider is left for a test to set
     if current is not _state.site or _state.site_tracer is None:
         with _lock, edge("provider.attach"):
             current = _attached(current)

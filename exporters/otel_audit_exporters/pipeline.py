@@ -240,7 +240,7 @@ class Pipeline:
     def _write_now(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
         payloads = [seal(record, "", 0, observed) for record in records]
-        if connections[conf.database].in_atomic_block or _in_event_loop():
+        if _in_transaction(conf.database) or _in_event_loop():
             # The caller's transaction may roll back, and an event loop may not use the ORM: a connection of our own.
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, thread_name_prefix="otel-audit-write")
@@ -315,6 +315,13 @@ class Pipeline:
 def _target() -> tuple[Any, str]:
     """Return what names the spool of now: the configured place and the target database. Cheap; asked per request."""
     return conf.value("SPOOL_DIR"), conf.fingerprint
+
+
+def _in_transaction(alias: str) -> bool:
+    """Whether the caller has a transaction open; the one around a whole ``TestCase`` is meant to roll back."""
+    connection = connections[alias]
+    blocks = connection.atomic_blocks
+    return connection.in_atomic_block and not (blocks and blocks[-1]._from_testcase)  # type: ignore[attr-defined]  # not in the stubs
 
 
 def _in_event_loop() -> bool:

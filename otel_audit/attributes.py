@@ -40,7 +40,7 @@ ACTOR_USER: Final = "user"
 ACTOR_SERVICE: Final = "service"
 ACTOR_SYSTEM: Final = "system"
 ACTOR_ANONYMOUS: Final = "anonymous"  # a request that nobody signed in for
-ACTOR_UNKNOWN: Final = "unknown"  # outside a request, where nobody said who acts
+ACTOR_UNKNOWN: Final = "unknown"  # nobody said who acts, or nobody was asked
 
 # ── HTTP, stable semantic conventions ───────────────────────────────────────────────────────────
 HTTP_REQUEST_METHOD: Final = "http.request.method"

@@ -6,8 +6,10 @@ handed on part by part. The record gets what was seen.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +97,11 @@ class TeeStream:
         return data
 
 
-def watch_stream(response: Any, on_close: Callable[[int, BaseException | None], None]) -> None:
+def watch_stream(
+    response: Any,
+    on_close: Callable[[int, BaseException | None], None],
+    inside: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> None:
     """Count what a server takes from a streaming response, and tell when the response is closed.
 
     Status, headers and ``file_to_stream`` stay as they are: the iterator is replaced beneath
@@ -103,31 +109,50 @@ def watch_stream(response: Any, on_close: Callable[[int, BaseException | None], 
 
     Args:
         response: a ``StreamingHttpResponse`` or ``FileResponse``, sync or async, that nobody has read yet.
-        on_close: called once, at ``response.close()``, with the number of bytes and the error that ended the stream:
-            the iterator's own, ``CancelledError``, or ``ConnectionAbortedError`` where the server stopped early.
+        on_close: called once, at ``response.close()``, when the iterator fails, or when the task that serves the
+            request ends, with the number of bytes and the error that ended the stream: the iterator's own,
+            ``CancelledError``, or ``ConnectionAbortedError`` where the server stopped early.
+        inside: gives the context in which each part is made.
     """
-    if response.is_async:
-        counter: _Counter = _AsyncCounter(response, response._iterator)
-    else:
-        counter = _SyncCounter(response, response._iterator)
+    kind = _AsyncCounter if response.is_async else _SyncCounter
+    counter = kind(response, on_close, inside)
     response._iterator = counter
-    response._resource_closers.append(lambda: _closed(response, counter, on_close))
+    response._resource_closers.append(counter.report)
+    _when_task_ends(counter.report)
 
 
 class _Counter:
     """Counts the bytes of one iterator."""
 
-    def __init__(self, response: Any, iterator: Any) -> None:
-        self._make_bytes = response.make_bytes
-        self._iterator = iterator
-        self.size = 0
-        self.started = False
-        self.exhausted = False
-        self.reported = False
-        self.error: BaseException | None = None
+    def __init__(
+        self,
+        response: Any,
+        on_close: Callable[[int, BaseException | None], None],
+        inside: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._response = response
+        self._iterator = response._iterator
+        self._on_close = on_close
+        self._inside = inside
+        self._size = 0
+        self._started = False
+        self._exhausted = False
+        self._reported = False
+
+    def report(self, error: BaseException | None = None) -> None:
+        """Tell how the stream ended, the first time that this is called."""
+        if self._reported:
+            return
+        self._reported = True
+        size, declared = self._size, _content_length(self._response)
+        if not self._started and _sent_by_server(self._response):
+            size = declared
+        elif error is None and self._started and not self._exhausted and size != declared:
+            error = ConnectionAbortedError(f"the stream was closed after {size} bytes, before its end")
+        self._on_close(size, error)
 
     def _count(self, part: Any) -> Any:
-        self.size += len(part) if isinstance(part, bytes) else len(self._make_bytes(part))
+        self._size += len(part) if isinstance(part, bytes) else len(self._response.make_bytes(part))
         return part
 
 
@@ -136,14 +161,15 @@ class _SyncCounter(_Counter):
         return self
 
     def __next__(self) -> Any:
-        self.started = True
+        self._started = True
         try:
-            return self._count(next(self._iterator))
+            with self._inside():
+                return self._count(next(self._iterator))
         except StopIteration:
-            self.exhausted = True
+            self._exhausted = True
             raise
         except BaseException as error:
-            self.error = error
+            self.report(error)  # now, as Django's ASGI handler closes no response that failed
             raise
 
 
@@ -152,28 +178,28 @@ class _AsyncCounter(_Counter):
         return self
 
     async def __anext__(self) -> Any:
-        self.started = True
+        if not self._started:
+            self._started = True
+            _when_task_ends(self.report)  # a sync middleware in front of us leaves us no task before
         try:
-            return self._count(await anext(self._iterator))
+            with self._inside():
+                return self._count(await anext(self._iterator))
         except StopAsyncIteration:
-            self.exhausted = True
+            self._exhausted = True
             raise
         except BaseException as error:
-            self.error = error
+            self.report(error)
             raise
 
 
-def _closed(response: Any, counter: _Counter, on_close: Callable[[int, BaseException | None], None]) -> None:
-    if counter.reported:
-        return
-    counter.reported = True
-    size, error = counter.size, counter.error
-    declared = _content_length(response)
-    if not counter.started and _sent_by_server(response):
-        size = declared
-    elif error is None and counter.started and not counter.exhausted and size != declared:
-        error = ConnectionAbortedError(f"the stream was closed after {size} bytes, before its end")
-    on_close(size, error)
+def _when_task_ends(report: Callable[[], None]) -> None:
+    """Report at the end of the task that serves the request: a cancelled one closes no response."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return  # no event loop: a WSGI server always closes
+    if task is not None:
+        task.add_done_callback(lambda _: report())
 
 
 def _sent_by_server(response: Any) -> bool:

@@ -7,7 +7,7 @@ exceptions. One body in plain functions, two thin callers: sync and async.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -26,7 +26,7 @@ from otel_audit.edges import edge
 from otel_audit.integrations.signin import conclude
 from otel_audit.provider import private_tracer, site_tracer
 from otel_audit.request_scope import RequestScope, scope_of
-from otel_audit.scope import current_request
+from otel_audit.scope import current_note, current_request
 
 __all__ = [
     "GUARD_PATH",
@@ -102,11 +102,20 @@ class AuditMiddleware(_Layer):
     Inside the guard it notes the view's route and exceptions. Where no guard stands outside, it is one.
     """
 
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)
+        if self._is_async:
+            # Django would send the plain method to a thread and wait for it, in every request.
+            self.process_view = self._aprocess_view  # type: ignore[method-assign,assignment]
+
     def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> None:
         """Note the route that was found."""
         with edge("middleware.process_view"):
             if (scope := scope_of(request)) is not None:
                 scope.view_found(request)
+
+    async def _aprocess_view(self, request: HttpRequest, *view: Any) -> None:
+        AuditMiddleware.process_view(self, request, *view)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
         """Note the view's exception before any other middleware turns it into a response."""
@@ -122,11 +131,12 @@ class RequestLoginAuditEventMiddleware(AuditMiddleware):
 class _Passage:
     """One request's way through the guard: opens a scope, and a SERVER span unless OpenTelemetry's middleware does."""
 
-    __slots__ = ("_outer", "_span", "_token", "scope")
+    __slots__ = ("_outer", "_outer_note", "_span", "_token", "scope")
 
     def __init__(self, scope: RequestScope) -> None:
         self.scope = scope
         self._outer = current_request.get()
+        self._outer_note = current_note.get()
         self._span: Any = None
         self._token: Any = None
 
@@ -164,12 +174,19 @@ class _Passage:
         """Emit the record, or see to it that a streaming response does so when it is closed."""
         self._leave()
         scope = self.scope
+        if not isinstance(response, HttpResponseBase):
+            self._emit(None, None)  # a middleware returned no response; Django fails on it when we have gone
+            return
         with edge("guard.conclude"):
             conclude(scope, response)
         if response.streaming:
             with edge("guard.pump"):
                 delivery().pump()
-            watch_stream(response, lambda size, error: self._stream_closed(response, size, error))
+            watch_stream(
+                response,
+                lambda size, error: self._stream_closed(response, size, error),
+                lambda: _Inside(scope),
+            )
             return
         self._emit(response, len(response.content))  # type: ignore[attr-defined]  # it does not stream
 
@@ -189,11 +206,12 @@ class _Passage:
             self._emit(response, size, failed=error is not None)
 
     def _leave(self) -> None:
-        """Restore what enclosed the request; records of its own still find it by their notes."""
+        """Restore what enclosed the request, whatever the view left open; its records still find it by their notes."""
         if self._token is not None:
             otel_context.detach(self._token)
             self._token = None
         current_request.set(self._outer)
+        current_note.set(self._outer_note)
 
     def _emit(self, response: HttpResponseBase | None, size: int | None, *, failed: bool = False) -> None:
         scope = self.scope
@@ -202,7 +220,7 @@ class _Passage:
             with edge("guard.at_exit"):
                 end(scope)
         scope.finished = True
-        if not scope.is_recorded(status):
+        if not scope.is_recorded(status, failed=failed):
             self._end_span(status)
             delivery().pump()
             return
@@ -219,7 +237,7 @@ class _Passage:
     def _start_span(self, request: HttpRequest, starts_span: bool) -> None:
         scope = self.scope
         enclosing = trace.get_current_span()
-        if enclosing.is_recording():
+        if enclosing.is_recording() and getattr(enclosing, "kind", None) is SpanKind.SERVER:
             scope.span = enclosing  # an outer WSGI or ASGI instrumentation's
             return
         tracer = site_tracer()  # attaches us to the site's provider before its own middleware starts the span
@@ -237,7 +255,10 @@ class _Passage:
         if self._span is not None and self._span.is_recording():
             _conclude(self._span, scope, status)
         if scope.span is None:
-            parent = trace.set_span_in_context(self._span) if self._span is not None else None
+            if self._span is not None:
+                parent = trace.set_span_in_context(self._span)
+            else:  # the site's instrumentation left this request out: excluded by URL, or refused before it
+                parent = propagate.extract(scope.meta, getter=_META)
             scope.span = private_tracer().start_span(
                 scope.method,
                 context=parent,
@@ -249,15 +270,37 @@ class _Passage:
         return scope.span
 
 
-class _MetaGetter(Getter[dict[str, Any]]):
+class _Inside:
+    """Lets the parts of a streaming response be made inside the request whose view has returned already."""
+
+    __slots__ = ("_request", "_scope", "_token")
+
+    def __init__(self, scope: RequestScope) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        self._request = current_request.get()
+        current_request.set(self._scope)
+        self._token = None
+        span = self._scope.span
+        if span is not None and not trace.get_current_span().get_span_context().is_valid:
+            self._token = otel_context.attach(trace.set_span_in_context(span))
+
+    def __exit__(self, *error: object) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+        current_request.set(self._request)
+
+
+class _MetaGetter(Getter[Mapping[str, Any]]):
     """Reads propagation headers from ``request.META``."""
 
-    def get(self, carrier: dict[str, Any], key: str) -> list[str] | None:
+    def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
         """Return the header ``key``."""
         value = carrier.get(f"HTTP_{key.upper().replace('-', '_')}")
         return None if value is None else [value]
 
-    def keys(self, carrier: dict[str, Any]) -> list[str]:
+    def keys(self, carrier: Mapping[str, Any]) -> list[str]:
         """Return the names of all headers."""
         return [key[5:].lower().replace("_", "-") for key in carrier if key.startswith("HTTP_")]
 

@@ -7,7 +7,7 @@ values are redacted here, before anything leaves the request.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,7 +53,7 @@ class RequestScope(Scope):
     """A request that is being served. See `otel_audit.scope.Scope`."""
 
     def __init__(self, request: HttpRequest, decision: Decision) -> None:
-        meta = request.META
+        meta = self._meta = request.META
         self.started_ns = time.time_ns()
         self._clock = time.perf_counter_ns()
         self.record_id = record_id(self.started_ns)
@@ -92,6 +92,12 @@ class RequestScope(Scope):
             self._tee = TeeStream(request._stream, BODY_LIMIT)
             request._stream = self._tee  # type: ignore[assignment]  # it reads like the stream it wraps
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """``request.META`` as it is now, or as it was at the door where the view left nothing of the kind."""
+        found = getattr(self.request, "META", None)
+        return found if isinstance(found, Mapping) and META_REQUEST in found else self._meta
+
     # ── learned on the way ──────────────────────────────────────────────────────────────────────
 
     def server_span_started(self, span: Any) -> None:
@@ -120,20 +126,25 @@ class RequestScope(Scope):
 
     def unresolved_user(self) -> Any:
         """Return the session's user that nobody asked for yet, or None; looking at it costs the guard two queries."""
-        user = self.request.__dict__.get("user", self._user_at_view)
         if not self.has_session_cookie or self._known_user() is not None or not conf.resolve_actor:
             return None
         if not delivery().listening():
             return None  # a site's tests may count its queries
-        return user if isinstance(user, LazyObject) else None
+        return next((user for user in self._users() if _is_unresolved(user)), None)
 
     def settle_actor(self) -> None:
-        """Fix who acted; from here on nothing the site does changes it."""
-        self._actor = _described(self._known_user())
+        """Fix who acted; from here on nothing the site does changes it.
 
-    def is_recorded(self, status: int | None) -> bool:
+        Without a session cookie, a request for whom nothing authenticated anybody is nobody's. With one, and with
+        ``RESOLVE_ACTOR`` off, it is not known whose it is.
+        """
+        self._actor = _described(self._known_user())
+        if self._actor is None and not self.has_session_cookie:
+            self._actor = _ANONYMOUS
+
+    def is_recorded(self, status: int | None, *, failed: bool = False) -> bool:
         """Whether the policy, or what happened, asks for a record: sign-ins, denials and 5xx always have one."""
-        if self.decision.record or self.logins or self.error is not None:
+        if self.decision.record or self.logins or failed:
             return True
         return status is None or status in _ALWAYS_RECORDED or status >= 500
 
@@ -152,9 +163,7 @@ class RequestScope(Scope):
             "route": self.route,
             "query": redactor.query(self.query) if self.query else "",
             "scheme": self.scheme,
-            "address": _client_address(
-                self.remote_addr, self.forwarded_for, self.forwarded, conf.trusted_proxies
-            ),
+            "address": _client_address(self.remote_addr, self.forwarded_for, self.forwarded, conf.trusted_proxies),
             "user_agent": _masked(redactor, self.user_agent),
             "status": status,
             "duration_ms": round(self.elapsed_ms(), 3),
@@ -173,18 +182,18 @@ class RequestScope(Scope):
 
     def _known_user(self) -> Any:
         """Return the user object that authentication resolved, or None where nobody asked."""
-        candidates = (
-            self.acting_user,
-            self.request.__dict__.get("user"),
-            getattr(self.request, "_acached_user", None),
-            self._user_at_view,
-        )
-        for user in candidates:
-            if isinstance(user, LazyObject) and user._wrapped is empty:
-                continue
-            if user is not None and hasattr(user, "is_authenticated"):
-                return user
-        return None
+        return next((user for user in self._users() if not _is_unresolved(user) and _is_user(user)), None)
+
+    def _users(self) -> Iterator[Any]:
+        """Yield where a user object may be, the one that counts most first; the last one a view cannot spoil."""
+        yield self.acting_user
+        found = self.request.__dict__
+        if "user" in found:
+            yield found["user"]
+            if found["user"] is None:
+                return  # REST framework without an UNAUTHENTICATED_USER: authentication has found nobody
+        yield found.get("_acached_user")
+        yield self._user_at_view
 
     def _masked_path(self, redactor: Redactor) -> str:
         if any(redactor.secret_key(name) for name in self.route_kwargs):
@@ -231,7 +240,7 @@ class RequestScope(Scope):
 
     def _extra(self) -> Any:
         """Return what the view wrote into ``request.META`` and by ``annotate``."""
-        written = self.request.META.get(META_REQUEST)
+        written = self.meta.get(META_REQUEST)
         found = written.get("extra_informations") if isinstance(written, dict) else None
         if not self.extra:
             return found
@@ -240,17 +249,35 @@ class RequestScope(Scope):
         return {"extra_informations": found, **self.extra}
 
 
+_ANONYMOUS: Final = Actor(None, keys.ACTOR_ANONYMOUS, keys.ACTOR_USER)
+
+
+def _is_unresolved(user: Any) -> bool:
+    return isinstance(user, LazyObject) and user._wrapped is empty
+
+
+def _is_user(user: Any) -> bool:
+    """Whether ``user`` can be asked who it is: a view may put anything in its place."""
+    try:
+        return user is not None and hasattr(user, "is_authenticated")
+    except Exception:  # a foreign property may raise anything
+        return False
+
+
 def _described(user: Any) -> Actor | None:
     """Return the actor for a user object: key and name are copied, so they outlive the user."""
     if user is None:
         return None
-    if not user.is_authenticated:
-        return Actor(None, keys.ACTOR_ANONYMOUS, keys.ACTOR_USER)
-    key = getattr(user, conf.user_pk_name, None)
-    if key is None:
-        key = getattr(user, "pk", None)
-    name = user.get_username() if hasattr(user, "get_username") else str(user)
-    return Actor(None if key is None else str(key), str(name), keys.ACTOR_USER)
+    try:
+        if not user.is_authenticated:
+            return _ANONYMOUS
+        key = getattr(user, conf.user_pk_name, None)
+        if key is None:
+            key = getattr(user, "pk", None)
+        name = str(user.get_username() if hasattr(user, "get_username") else user)
+        return Actor(None if key is None else str(key), name, keys.ACTOR_USER)
+    except Exception:  # a foreign user object may raise anything: then it is not known who acts
+        return None
 
 
 def _masked(redactor: Redactor, text: str) -> str:

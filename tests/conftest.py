@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from opentelemetry import trace
 
 from otel_audit import edges
 
@@ -11,3 +14,34 @@ from otel_audit import edges
 def _no_hidden_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the guard at an edge would log in production rises in our own tests."""
     monkeypatch.setattr(edges, "reraise", True)
+
+
+@pytest.fixture
+def fresh_provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process in which nobody has set a tracer provider, and we have attached to none."""
+    from otel_audit.provider import _state
+
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", type(trace._TRACER_PROVIDER_SET_ONCE)())
+    for name in ("site", "site_tracer", "private"):
+        monkeypatch.setattr(_state, name, None)
+    yield
+    shutdown = getattr(trace._TRACER_PROVIDER, "shutdown", None)
+    if shutdown is not None:
+        shutdown()
+
+
+@pytest.fixture
+def fresh_pipeline() -> Iterator[None]:
+    """A process that has delivered nothing yet; its threads have ended when the test has."""
+    from otel_audit_exporters.pipeline import pipeline
+
+    pipeline._reset()
+    yield
+    if pipeline._drainer is not None:
+        pipeline._drainer.stop(5.0)
+    if pipeline._executor is not None:
+        pipeline._executor.shutdown()
+    if pipeline._spool is not None:
+        pipeline._spool.close()
+    pipeline._reset()

@@ -92,10 +92,8 @@ class _Row:
     def actor(self) -> tuple[str | None, str, str]:
         """Return key (None: anonymous), name and type of the actor."""
         found = self.facts.get("actor")
-        if not found and self.id_of("request") is None:
-            return None, keys.ACTOR_UNKNOWN, keys.ACTOR_SYSTEM
         if not found:
-            return None, keys.ACTOR_ANONYMOUS, keys.ACTOR_USER
+            return None, keys.ACTOR_UNKNOWN, keys.ACTOR_SYSTEM if self.id_of("request") is None else keys.ACTOR_USER
         key, name, kind = found
         return key, name, kind
 

@@ -199,7 +199,7 @@ def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
 
 
 def _written(scope: RequestScope, place: str, key: str) -> Any:
-    written = scope.request.META.get(place)
+    written = scope.meta.get(place)
     return written.get(key) if isinstance(written, Mapping) else None
 
 

@@ -1,0 +1,32 @@
+"""URLs of the views that the request tests call."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from . import views
+from .views import Annotated, Crash, Deaf, Invalid, Who
+
+_PLAIN = [
+    "hello", "ahello", "whoami", "awhoami", "echo", "form", "deaf", "protected", "crash", "acrash", "missing",
+    "denied", "broken", "meta_extra", "meta_extra_crash", "meta_extra_odd", "meta_extra_text", "meta_replaced",
+    "annotated", "annotated_crash", "stream", "astream", "stream_crash", "astream_crash", "astream_endless",
+    "stream_process", "file", "endless", "spoil_meta", "spoil_meta_entirely", "clear_meta", "spoil_method",
+    "spoil_path", "spoil_user", "delete_user", "ask_then_spoil_user", "broken_user", "login_event",
+]  # fmt: skip
+
+urlpatterns = [
+    *(path(f"{name}/", getattr(views, name), name=name) for name in _PLAIN),
+    path("item/<int:pk>/", views.item),
+    path("static/logo.png", views.hello),
+    path("static/missing.png", views.missing),
+    path("static/crash/", views.crash),
+    path("static/denied/", views.denied),
+    path("static/broken/", views.broken),
+    path("static/login/", views.login_event),
+    path("api/who/", Who.as_view()),
+    path("api/deaf/", Deaf.as_view()),
+    path("api/invalid/", Invalid.as_view()),
+    path("api/crash/", Crash.as_view()),
+    path("api/annotated/", Annotated.as_view()),
+]

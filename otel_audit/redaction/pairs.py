@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from otel_audit.redaction import values
 from otel_audit.redaction.names import Names
 from otel_audit.redaction.patterns import MASK
+from otel_audit.redaction.values import Span, Values
 
 __all__ = ["PairMasker"]
 
@@ -49,22 +49,8 @@ class _Source:
         self.lower = lower
         self.markup = markup
         self.has_tags = "<" in text
-        self._json = json
-        self._from, self._limit = 1, 0
+        self.values = Values(text, json=json)
         self._unclosed = ("", 0)
-
-    def limit(self, position: int) -> int:
-        """Return how far a value can reach whose key has no quotes: in JSON to the end of the string, else of the line.
-
-        The last answer is kept: a long line of many keys is looked through once.
-        """
-        if not self._from <= position <= self._limit:
-            if self._json:
-                end = values.closing_quote(self.text, position, 0, '"', len(self.text))[0]
-            else:
-                end = self.text.find("\n", position)
-            self._from, self._limit = position, len(self.text) if end < 0 else end
-        return self._limit
 
     def closing_tag(self, name: str, position: int) -> int:
         """Return where the element ``name`` ends whose text begins at ``position``; -1 where that is unknown.
@@ -124,7 +110,7 @@ class PairMasker:
             lambda match: f"{match[1]}{MASK}{match[3]}" if self._names.secret(match[4]) else match[0], text
         )
 
-    def _span(self, source: _Source, place: int, after: re.Match[str], floor: int) -> values.Span | None:
+    def _span(self, source: _Source, place: int, after: re.Match[str], floor: int) -> Span | None:
         """Return the value whose key contains ``place``; None where there is no value or no secret."""
         text, end = source.text, after.end(1)
         if after.end() == end:
@@ -142,8 +128,8 @@ class PairMasker:
         if after[3] == "," and _TUPLE.search(text, max(0, start - len(quote) - 2), start - len(quote)) is None:
             return None
         if not quote and after[5] == ":" and _HEADER.match(text, start, end):
-            return values.header_line(text, after.end())
-        return values.value(text, after.end(), quote, len(text) if quote else source.limit(after.end()))
+            return source.values.header_line(after.end())
+        return source.values.value(after.end(), quote)
 
     def _secret(self, text: str, start: int, end: int, floor: int, *, quoted: bool) -> bool:
         if self._names.secret(text[start : min(end, start + _MAX_NAME)]):
@@ -152,7 +138,7 @@ class PairMasker:
             return False
         return self._names.secret(text[_left(text, start - 1, floor) : min(end, start + _MAX_NAME)])
 
-    def _element(self, source: _Source, start: int, end: int) -> values.Span | None:
+    def _element(self, source: _Source, start: int, end: int) -> Span | None:
         """Return the content of the element of this name; None where it is no element."""
         text = source.text
         tag = start - 1
@@ -165,7 +151,7 @@ class PairMasker:
             return None
         begin = rest.end()
         close = source.closing_tag(source.lower[tag + 1 : end], begin)
-        return values.Span(begin, close, MASK) if close > begin else None
+        return Span(begin, close, MASK) if close > begin else None
 
 
 def _left(text: str, place: int, floor: int) -> int:

@@ -11,12 +11,14 @@ from typing import Final, NamedTuple
 
 from otel_audit.redaction.patterns import MASK
 
-__all__ = ["Span", "closing_quote", "header_line", "value"]
+__all__ = ["Span", "Values"]
 
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _OPENER: Final = re.compile(r"[bBuUrRfF]{0,2}+(\\*+)([\"'])")
 _QUOTE: Final = re.compile(r"(?<!\\)(\\*+)([\"'])")
 _STRING_END: Final = re.compile(r"[\"']\s*+(?:[,}\])]|\Z|(?<=\s)[+%]\s)")
+#: What follows a quote that ends a value. In a ``repr`` of JSON ``\\\\"`` is a quote inside the value, in JSON its end.
+_BEHIND: Final = re.compile(r"\s*+(?:[,}\]]\s*+(?:[\"'\[\]{},\\]|\Z)|\Z)")
 _LITERAL: Final = re.compile(r"(?:null|true|false|None|True|False|undefined)(?![\w.\-])")
 _BRACKET: Final = re.compile(r"(?<!\\)(\\*+)([\"'])|[\[\]{}()]")
 _HEADER_LINE: Final = re.compile(r"(?:[^\r\n\"'\\]++|\\(?![rn\"'\\]))*+")
@@ -42,93 +44,114 @@ class Span(NamedTuple):
     mask: str
 
 
-def value(text: str, position: int, key_quote: str, limit: int) -> Span | None:
-    """Return the value that begins at ``position``; None where it is empty, ``null``, a boolean or masked already.
+class Values:
+    """Finds the values in one text.
 
     Args:
-        text: the whole text.
-        position: behind the separator and its blanks.
-        key_quote: the quote of the key with its backslashes; what was no string becomes one with this quote.
-        limit: how far the value can reach.
+        text: any text.
+        json: whether it is JSON.
     """
-    if key_quote == '"' and (string := _JSON_STRING.match(text, position)) is not None:
-        return _span(text, position + 1, string.end() - 1)
-    if text.startswith(MASK, position) or position >= limit:
-        return None
-    opener = _OPENER.match(text, position, limit)
-    if opener is not None:
-        return _quoted(text, opener, limit, in_string=not key_quote)
-    mask = f"{key_quote}{MASK}{key_quote}"
-    if text[position] in "[{(":
-        return Span(position, _closing_bracket(text, position, max(0, len(key_quote) - 1), limit), mask)
-    if _LITERAL.match(text, position, limit) is not None:
-        return None
-    end = _bare_end(text, position, limit)
-    return Span(position, end, mask) if end > position else None
 
+    def __init__(self, text: str, *, json: bool) -> None:
+        self._text = text
+        self._json = json
+        self._from, self._limit = 1, 0
 
-def header_line(text: str, position: int) -> Span | None:
-    """Return the rest of a header's line."""
-    line = _HEADER_LINE.match(text, position)
-    return None if line is None or not line[0] or line[0] == MASK else Span(position, line.end(), MASK)
+    def value(self, position: int, key_quote: str) -> Span | None:
+        """Return the value at ``position``; None where it is empty, ``null``, a boolean or masked already.
 
+        Args:
+            position: behind the separator and its blanks.
+            key_quote: the quote of the key with its backslashes; what was no string becomes one with this quote.
+        """
+        text = self._text
+        if self._json and key_quote == '"' and (string := _JSON_STRING.match(text, position)) is not None:
+            return self._span(position + 1, string.end() - 1)
+        limit = len(text) if key_quote else self._reach(position)
+        if text.startswith(MASK, position) or position >= limit:
+            return None
+        opener = _OPENER.match(text, position, limit)
+        if opener is not None:
+            return self._quoted(opener, limit, in_string=not key_quote)
+        mask = f"{key_quote}{MASK}{key_quote}"
+        if text[position] in "[{(":
+            return Span(position, self._closing_bracket(position, max(0, len(key_quote) - 1), limit), mask)
+        if _LITERAL.match(text, position, limit) is not None:
+            return None
+        end = self._bare_end(position, limit)
+        return Span(position, end, mask) if end > position else None
 
-def _quoted(text: str, opener: re.Match[str], limit: int, *, in_string: bool) -> Span | None:
-    if in_string and not opener[1] and _STRING_END.match(text, opener.end() - 1):
-        return None  # the quote that ends the string in which the key stands
-    start = opener.end()
-    return _span(text, start, closing_quote(text, start, len(opener[1]), opener[2], limit)[0])
+    def header_line(self, position: int) -> Span | None:
+        """Return the rest of a header's line."""
+        end = self._end(_HEADER_LINE, position, len(self._text))
+        return self._span(position, end)
 
+    def _reach(self, position: int) -> int:
+        """Return how far a value reaches whose key has no quotes: in JSON to the end of the string, else of the line.
 
-def _span(text: str, start: int, end: int) -> Span | None:
-    return None if end == start or text[start:end] == MASK else Span(start, end, MASK)
+        The last answer is kept: a long line of many keys is looked through once.
+        """
+        if not self._from <= position <= self._limit:
+            if self._json:
+                end = self._closing_quote(position, 0, '"', len(self._text))[0]
+            else:
+                end = self._text.find("\n", position)
+            self._from, self._limit = position, len(self._text) if end < 0 else end
+        return self._limit
 
+    def _quoted(self, opener: re.Match[str], limit: int, *, in_string: bool) -> Span | None:
+        if in_string and not opener[1] and _STRING_END.match(self._text, opener.end() - 1):
+            return None  # the quote that ends the string in which the key stands
+        start = opener.end()
+        return self._span(start, self._closing_quote(start, len(opener[1]), opener[2], limit)[0])
 
-def _bare_end(text: str, position: int, limit: int) -> int:
-    """Return where a value without quotes ends, calls such as ``UUID('…')`` included."""
-    begin = position
-    while True:
-        end = _end(_BARE, text, position, limit)
-        following = text[end : end + 1] if end < limit else ""
-        if following == "<" and end == begin:
-            return _end(_REPR, text, end, limit)
-        if following not in ("(", "[", "{"):
-            return end
-        position = _closing_bracket(text, end, 0, limit)
+    def _span(self, start: int, end: int) -> Span | None:
+        return None if end == start or self._text[start:end] == MASK else Span(start, end, MASK)
 
+    def _bare_end(self, position: int, limit: int) -> int:
+        """Return where a value without quotes ends, calls such as ``UUID('…')`` included."""
+        begin = position
+        while True:
+            end = self._end(_BARE, position, limit)
+            following = self._text[end : end + 1] if end < limit else ""
+            if following == "<" and end == begin:
+                return self._end(_REPR, end, limit)
+            if following not in ("(", "[", "{"):
+                return end
+            position = self._closing_bracket(end, 0, limit)
 
-def _end(pattern: re.Pattern[str], text: str, position: int, limit: int) -> int:
-    match = pattern.match(text, position, limit)
-    return position if match is None else match.end()
+    def _end(self, pattern: re.Pattern[str], position: int, limit: int) -> int:
+        match = pattern.match(self._text, position, limit)
+        return position if match is None else match.end()
 
+    def _closing_quote(self, position: int, level: int, quote: str, limit: int) -> tuple[int, int]:
+        """Return where a quoted value ends, and where the text goes on behind its quote."""
+        while (match := _QUOTE.search(self._text, position, limit)) is not None:
+            position = match.end()
+            if match[2] != quote:
+                continue
+            run = len(match[1])
+            if run % (2 * level + 2) == level and (
+                run == level or self._json or _BEHIND.match(self._text, position) is not None
+            ):
+                return position - 1 - level, position
+            if run < level:
+                return match.start(), match.start()
+        return limit, limit
 
-def closing_quote(text: str, position: int, level: int, quote: str, limit: int) -> tuple[int, int]:
-    """Return where a quoted value ends, and where the text goes on behind its quote."""
-    while (match := _QUOTE.search(text, position, limit)) is not None:
-        position = match.end()
-        if match[2] != quote:
-            continue
-        run = len(match[1])
-        if run % (2 * level + 2) == level:
-            return match.end() - 1 - level, match.end()
-        if run < level:
-            return match.start(), match.start()
-    return limit, limit
-
-
-def _closing_bracket(text: str, position: int, level: int, limit: int) -> int:
-    """Return where the list, dict or call that begins at ``position`` is over, `limit` where it does not end."""
-    depth = 0
-    while (match := _BRACKET.search(text, position, limit)) is not None:
-        position = match.end()
-        if match[2]:
-            if len(match[1]) < level:
-                return match.start()
-            position = closing_quote(text, position, len(match[1]), match[2], limit)[1]
-        elif match[0] in "[{(":
-            depth += 1
-        else:
-            depth -= 1
-            if depth <= 0:
-                return position
-    return limit
+    def _closing_bracket(self, position: int, level: int, limit: int) -> int:
+        """Return where the list, dict or call that begins at ``position`` is over, ``limit`` where it does not end."""
+        depth = 0
+        while (match := _BRACKET.search(self._text, position, limit)) is not None:
+            position = match.end()
+            if match[2]:
+                if len(match[1]) < level:
+                    return match.start()
+                position = self._closing_quote(position, len(match[1]), match[2], limit)[1]
+            elif match[0] in "[{(":
+                depth += 1
+            else:
+                depth -= 1
+                if depth <= 0:
+                    return position
+        return limit

@@ -24,7 +24,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["ENGINES", "MissingServer", "Server", "mariadb", "postgresql", "run"]
+__all__ = ["ENGINES", "KILL", "MissingServer", "Server", "create_database", "mariadb", "postgresql", "run"]
+
+KILL: Final = signal.SIGKILL
 
 VARIABLE: Final = "OTEL_AUDIT_TEST_DATABASE"
 MISSING_STATUS: Final = 3
@@ -65,11 +67,16 @@ class Server:
                 )
             time.sleep(0.05)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop the server with the signal ``how`` and wait until it is gone."""
+    def stop(self, how: signal.Signals | None = None) -> None:
+        """Stop the server, with the signal ``how``, and wait until it is gone."""
+        if how is None:  # PostgreSQL's SIGTERM waits for clients to leave
+            how = signal.SIGINT if self.database["ENGINE"].endswith("postgresql") else signal.SIGTERM
         if self._process is not None and self._process.poll() is None:
+            children = _children(self.pid)
             self._process.send_signal(how)
             self._process.wait(60)
+            if how is signal.SIGKILL:
+                _wait_until_gone(children)
 
     def pause(self) -> None:
         """Let the server accept connections and never answer."""
@@ -119,7 +126,7 @@ def postgresql() -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.stop(signal.SIGINT)  # does not wait for clients
+            server.stop()
 
 
 @contextmanager
@@ -138,7 +145,7 @@ def mariadb() -> Iterator[Server]:
         _check([install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"], user)
         # Grants are skipped: the server is reachable from this machine alone and lives for one test run.
         options = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}", "--skip-grant-tables",
-                   "--skip-networking=0", f"--pid-file={folder / 'pid'}", "--innodb-flush-log-at-trx-commit=0",
+                   "--skip-networking=0", f"--pid-file={folder / 'pid'}", "--innodb-flush-log-at-trx-commit=2",
                    "--character-set-server=utf8mb4"]  # fmt: skip
         database = _database("django.db.backends.mysql", "root", port)
         server = Server([daemon, *common, *options], user, folder / "log", database)
@@ -170,6 +177,21 @@ def run(engine: str, command: Sequence[str]) -> int:
         return MISSING_STATUS
 
 
+def create_database(database: dict[str, Any]) -> None:
+    """Create the empty database that ``database`` names."""
+    if database["ENGINE"].endswith("postgresql"):
+        import psycopg
+
+        with psycopg.connect(_postgresql_address(database), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {database['NAME']}")
+    else:
+        import MySQLdb
+
+        connection = MySQLdb.connect(host=database["HOST"], port=int(database["PORT"]), user=database["USER"])
+        connection.cursor().execute(f"CREATE DATABASE {database['NAME']} CHARACTER SET utf8mb4")
+        connection.close()
+
+
 def _database(engine: str, user: str, port: int) -> dict[str, Any]:
     return {
         "ENGINE": engine,
@@ -184,9 +206,11 @@ def _database(engine: str, user: str, port: int) -> dict[str, Any]:
 def _connect_postgresql(database: dict[str, Any]) -> None:
     import psycopg
 
-    psycopg.connect(
-        host=database["HOST"], port=database["PORT"], user=database["USER"], dbname="postgres", connect_timeout=2
-    ).close()
+    psycopg.connect(_postgresql_address(database)).close()
+
+
+def _postgresql_address(database: dict[str, Any]) -> str:
+    return f"host={database['HOST']} port={database['PORT']} user={database['USER']} dbname=postgres connect_timeout=2"
 
 
 def _connect_mariadb(database: dict[str, Any]) -> None:
@@ -246,6 +270,13 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def _wait_until_gone(pids: Sequence[int]) -> None:
+    """PostgreSQL's server processes notice by themselves that their parent is dead, before it may start again."""
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _children(pid: int) -> list[int]:

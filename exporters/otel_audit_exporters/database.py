@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import (
     DatabaseError,
-    InterfaceError,
-    InternalError,
+    DataError,
+    IntegrityError,
+    NotSupportedError,
     OperationalError,
     ProgrammingError,
     connections,
@@ -20,14 +23,14 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.utils import load_backend
-from django.utils.connection import ConnectionDoesNotExist
 
 logger = logging.getLogger("otel_audit.delivery")
 
-__all__ = ["close_own_connection", "insert_new", "is_outage", "own_connection", "use_own_connection"]
+__all__ = ["answer_in_time", "close_own_connection", "insert_new", "is_outage", "own_connection"]
 
-CONNECT_TIMEOUT_S: Final = 5
-STATEMENT_TIMEOUT_S: Final = 30
+CONNECT_TIMEOUT_S = 5
+#: A server that accepts and never answers holds nobody up for longer.
+ANSWER_TIMEOUT_S = 30
 
 #: MySQL reports some faults of a single row as OperationalError: bad character, out of range, too long, no
 #: JSON, …
@@ -37,11 +40,6 @@ _MYSQL_SCHEMA: Final = frozenset({1044, 1045, 1049, 1054, 1142, 1143, 1146})
 _POSTGRESQL_SCHEMA: Final = frozenset({"42P01", "42703", "42501", "3F000"})
 #: PostgreSQL's "program limit exceeded" is an OperationalError about one row.
 _POSTGRESQL_ROW_FAULTS: Final = frozenset({"54000", "54001", "54011", "54023"})
-
-
-def use_own_connection(alias: str) -> None:
-    """Give the calling thread a connection of its own for ``alias``, with time limits; other threads keep theirs."""
-    connections[alias] = _wrapper(alias)
 
 
 def close_own_connection(alias: str) -> None:
@@ -62,6 +60,26 @@ def own_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
     finally:
         close_own_connection(alias)
         connections[alias] = before
+
+
+@contextmanager
+def answer_in_time(alias: str) -> Iterator[None]:
+    """Break the calling thread's connection when the server has not answered all of the block in time.
+
+    PostgreSQL's own limits need a server that is alive, and its client has none; MySQL's client has.
+    """
+    wrapper = connections[alias]
+    if wrapper.vendor != "postgresql":
+        yield
+        return
+    timer = threading.Timer(ANSWER_TIMEOUT_S, _break, [wrapper])
+    timer.daemon = True
+    timer.name = "otel-audit-deadline"
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def insert_new(model: type[Model], rows: Sequence[Model], alias: str) -> bool:
@@ -88,9 +106,19 @@ def is_outage(error: BaseException) -> bool:
         return code not in _MYSQL_ROW_FAULTS and code not in _POSTGRESQL_ROW_FAULTS
     if isinstance(error, ProgrammingError):
         return code in _MYSQL_SCHEMA or code in _POSTGRESQL_SCHEMA
-    if isinstance(error, InterfaceError | InternalError | ConnectionDoesNotExist | ImproperlyConfigured | OSError):
-        return True
-    return not isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
+    # What is not known to be a row's fault is none: DatabaseError itself is SQLite's "file is not a database".
+    return not isinstance(
+        error, DataError | IntegrityError | NotSupportedError | ValueError | TypeError | OverflowError
+    )
+
+
+def _break(wrapper: BaseDatabaseWrapper) -> None:
+    """Shut the socket down: whoever waits for an answer gets an error."""
+    try:
+        with socket.socket(fileno=os.dup(wrapper.connection.fileno())) as connected:
+            connected.shutdown(socket.SHUT_RDWR)
+    except Exception as error:  # the edge of a timer: the connection may be closed by now, or another driver's
+        logger.debug("A connection could not be broken: %s", error)
 
 
 def _insert_statement(model: type[Model], alias: str) -> str:
@@ -136,16 +164,16 @@ def _limit_postgresql(options: dict[str, Any]) -> None:
     # A pool is shared by alias: its connections have the site's limits, not ours.
     options.pop("pool", None)
     options.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
-    options.setdefault("keepalives_idle", STATEMENT_TIMEOUT_S)
-    options.setdefault("tcp_user_timeout", STATEMENT_TIMEOUT_S * 1000)
-    limits = f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000} -c lock_timeout={CONNECT_TIMEOUT_S * 1000}"
+    options.setdefault("keepalives_idle", ANSWER_TIMEOUT_S)
+    options.setdefault("tcp_user_timeout", ANSWER_TIMEOUT_S * 1000)
+    limits = f"-c statement_timeout={ANSWER_TIMEOUT_S * 1000} -c lock_timeout={CONNECT_TIMEOUT_S * 1000}"
     options["options"] = f"{options.get('options', '')} {limits}".strip()
 
 
 def _limit_mysql(options: dict[str, Any]) -> None:
     options.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
-    options.setdefault("read_timeout", STATEMENT_TIMEOUT_S)
-    options.setdefault("write_timeout", STATEMENT_TIMEOUT_S)
+    options.setdefault("read_timeout", ANSWER_TIMEOUT_S)
+    options.setdefault("write_timeout", ANSWER_TIMEOUT_S)
     # Without strict mode a value that does not fit is changed silently.
     options.setdefault("init_command", "SET sql_mode='STRICT_TRANS_TABLES'")
 

@@ -26,7 +26,7 @@ from otel_audit.exceptions import SpoolError
 from otel_audit_exporters import quarantine
 from otel_audit_exporters.accounts import Position, locked, pending, position_path
 from otel_audit_exporters.alarm import raise_alarm
-from otel_audit_exporters.database import close_own_connection, own_connection
+from otel_audit_exporters.database import answer_in_time, close_own_connection, own_connection
 from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.losses import loss_path
 from otel_audit_exporters.segments import SUFFIX, Name, segments
@@ -238,7 +238,7 @@ class Drainer:
         """
         takes = self._tailer.collect()
         frames = [(take, found) for take in takes for found in take.frames]
-        outcome = self._deliver([found.payload for _, found in frames]) if frames else Outcome()
+        outcome = self._hand_over([found.payload for _, found in frames]) if frames else Outcome()
         aside = [entry for take in takes for entry in take.damage]
         for rejection in outcome.rejections:
             take, found = frames[rejection.index]
@@ -253,6 +253,12 @@ class Drainer:
         for entry in aside:
             raise_alarm(entry.reason, 1, f"{entry.segment} at {entry.offset}: {entry.error}")
         return len(frames) + len(aside)
+
+    def _hand_over(self, payloads: list[bytes]) -> Outcome:
+        if self._database is None:
+            return self._deliver(payloads)
+        with answer_in_time(self._database):
+            return self._deliver(payloads)
 
     def _move_on(self, take: Take) -> None:
         """Move the position behind what is stored; take a finished segment into the books."""

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, OperationalError, ProgrammingError, connections, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    transaction,
+)
+from django.utils.connection import ConnectionDoesNotExist
 from opentelemetry import context
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY, _SUPPRESS_INSTRUMENTATION_KEY
 
@@ -21,7 +31,7 @@ from otel_audit.models import (
     StepAuditEvent,
 )
 from otel_audit_exporters import database, quarantine, writer
-from otel_audit_exporters.database import is_outage, own_connection, use_own_connection
+from otel_audit_exporters.database import is_outage, own_connection
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.envelope import seal
 from otel_audit_exporters.spool import SpoolWriter
@@ -275,8 +285,8 @@ def test_another_threads_connection_is_not_changed() -> None:
     own = []
 
     def use() -> None:
-        use_own_connection(AUDIT)
-        own.append(connections[AUDIT])
+        with own_connection(AUDIT):
+            own.append(connections[AUDIT])
         connections[AUDIT].close()
 
     thread = threading.Thread(target=use)
@@ -314,6 +324,11 @@ def _with_sqlstate(error: DatabaseError, sqlstate: str) -> DatabaseError:
         (OverflowError("int too large"), False),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), False),
         (ValueError("a NUL character"), False),
+        (DatabaseError("file is not a database"), True),
+        (InternalError("cannot execute INSERT in a read-only transaction"), True),
+        (DataError("value too long"), False),
+        (IntegrityError("violates check constraint"), False),
+        (ConnectionDoesNotExist("The connection 'audit' doesn't exist."), True),
         (ConnectionResetError(), True),
         (RuntimeError("nobody knows"), True),
     ],

@@ -92,10 +92,10 @@ def _active(user: Any) -> bool:
 
 
 def _words(codes: Any) -> str:
-    """Return ``{"password": ["required"]}`` as ``password: required``."""
+    """Return ``{"password": ["blank"]}`` as ``blank: password``; the other way round redaction takes it for one."""
     if isinstance(codes, dict):
         found = (
-            _words(value) if key == "non_field_errors" else f"{key}: {_words(value)}" for key, value in codes.items()
+            _words(value) if key == "non_field_errors" else f"{_words(value)}: {key}" for key, value in codes.items()
         )
         return ", ".join(found)
     if isinstance(codes, list):

@@ -144,9 +144,14 @@ class RequestScope(Scope):
 
     def is_recorded(self, status: int | None, *, failed: bool = False) -> bool:
         """Whether the policy, or what happened, asks for a record: sign-ins, denials and 5xx always have one."""
-        if self.decision.record or self.logins or failed:
+        if self.decision.record or failed or self.has_sign_in():
             return True
         return status is None or status in _ALWAYS_RECORDED or status >= 500
+
+    def has_sign_in(self) -> bool:
+        """Whether a sign-in was recorded, by our integrations or as an event that plain OpenTelemetry code added."""
+        events = getattr(self.span, "events", ())
+        return bool(self.logins) or any(event.name == keys.EVENT_LOGIN for event in events)
 
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the request came in, by the monotonic clock."""
@@ -174,7 +179,8 @@ class RequestScope(Scope):
         self._add_bodies(facts, changed, response)
         if self.error is not None:
             facts["error"] = describe_exception(self.error)
-        if extra := self._extra():
+        extra = self._extra()
+        if extra is not None:
             facts["extra"] = redactor.value(extra)
         if changed:
             facts["changed"] = changed
@@ -210,7 +216,7 @@ class RequestScope(Scope):
         return self._tee.captured().size if self._tee is not None else None
 
     def _add_bodies(self, facts: dict[str, Any], changed: list[str], response: HttpResponseBase | None) -> None:
-        if self.metadata_only or self.logins:
+        if self.metadata_only or self.has_sign_in():
             return
         redactor = conf.redactor
         if self._tee is not None:
@@ -242,6 +248,8 @@ class RequestScope(Scope):
         """Return what the view wrote into ``request.META`` and by ``annotate``."""
         written = self.meta.get(META_REQUEST)
         found = written.get("extra_informations") if isinstance(written, dict) else None
+        if isinstance(found, dict) and not found:
+            found = None
         if not self.extra:
             return found
         if isinstance(found, dict) or found is None:

@@ -21,9 +21,19 @@ from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.ids import derived_id
 from otel_audit.redaction import Redactor
-from otel_audit.scope import Actor, Note
+from otel_audit.scope import Note
 
-__all__ = ["VERSION", "Record", "capture", "encode_event", "encode_request", "encode_span", "parse", "seal"]
+__all__ = [
+    "VERSION",
+    "Record",
+    "capture",
+    "encode_event",
+    "encode_events",
+    "encode_request",
+    "encode_span",
+    "parse",
+    "seal",
+]
 
 VERSION: Final = 1
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
@@ -89,7 +99,7 @@ def encode_span(span: ReadableSpan, note: Note, service: str) -> Iterator[Record
         "step": note.step_id,
     }
     actor = note.actor()
-    facts["actor"] = _actor(actor)
+    facts["actor"] = None if actor is None else (actor.id, actor.name, actor.type)
     yield capture(
         {
             "v": VERSION,
@@ -102,7 +112,38 @@ def encode_span(span: ReadableSpan, note: Note, service: str) -> Iterator[Record
             "facts": facts,
         }
     )
-    yield from _plain_events(span, note, ids, actor, service, redactor)
+    yield from encode_events(span, note.record_id, ids, facts["actor"], service)
+
+
+def encode_events(
+    span: ReadableSpan,
+    owner: str,
+    ids: Mapping[str, str | None],
+    actor: Sequence[str | None] | None,
+    service: str,
+) -> Iterator[Record]:
+    """Yield a record for each audit event that plain OpenTelemetry code put on ``span``.
+
+    Our helpers' own events carry a record id: they are copies of records that were emitted already.
+
+    Args:
+        span: the ended span.
+        owner: record id of the span.
+        ids: what the events belong to.
+        actor: key, name and type of who acts.
+        service: name of the service.
+    """
+    for index, event in enumerate(span.events):
+        if event.name not in (keys.EVENT_REGISTRATION, keys.EVENT_LOGIN):
+            continue
+        found = dict(event.attributes or {})
+        if keys.AUDIT_RECORD_ID in found:
+            continue
+        record_id = derived_id(event.timestamp, owner, str(index))
+        read = _registration if event.name == keys.EVENT_REGISTRATION else _login
+        kind, facts = read(conf.redactor.value(found))
+        facts.update(at=str(event.timestamp), actor=actor)
+        yield encode_event(kind, record_id, ids, facts, span.get_span_context(), service)
 
 
 def encode_event(
@@ -189,28 +230,6 @@ def _exception(span: ReadableSpan, redactor: Redactor) -> dict[str, str] | None:
     return None
 
 
-def _plain_events(
-    span: ReadableSpan,
-    note: Note,
-    ids: Mapping[str, str | None],
-    actor: Actor | None,
-    service: str,
-    redactor: Redactor,
-) -> Iterator[Record]:
-    """Events that plain OpenTelemetry code added; our helpers' own carry a record id and are copies."""
-    for index, event in enumerate(span.events):
-        if event.name not in (keys.EVENT_REGISTRATION, keys.EVENT_LOGIN):
-            continue
-        found = dict(event.attributes or {})
-        if keys.AUDIT_RECORD_ID in found:
-            continue
-        record_id = derived_id(event.timestamp, note.record_id, str(index))
-        read = _registration if event.name == keys.EVENT_REGISTRATION else _login
-        kind, facts = read(redactor.value(found))
-        facts.update(at=str(event.timestamp), actor=_actor(actor))
-        yield encode_event(kind, record_id, ids, facts, span.get_span_context(), service)
-
-
 def _registration(found: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "registration", {
         "name": found.pop(keys.AUDIT_REGISTRATION_NAME, ""),
@@ -228,7 +247,3 @@ def _login(found: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         "user": found.pop(keys.AUDIT_ACTOR_ID, None),
         "extra": found or None,
     }
-
-
-def _actor(actor: Actor | None) -> Sequence[str | None] | None:
-    return None if actor is None else (actor.id, actor.name, actor.type)

@@ -30,7 +30,7 @@ from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.drain import Drainer
-from otel_audit_exporters.envelope import Record, encode_event, encode_request, encode_span, parse, seal
+from otel_audit_exporters.envelope import Record, encode_event, encode_events, encode_request, encode_span, parse, seal
 from otel_audit_exporters.spool import SpoolWriter
 from otel_audit_exporters.writer import Outcome, store
 
@@ -97,6 +97,7 @@ class Pipeline:
             yield encode_request(span, record_id, facts, service)
             for event_id, event in events:
                 yield encode_event("login", event_id, ids, event, context, service)
+            yield from encode_events(span, record_id, ids, facts.get("actor"), service)
 
         self._queue.put(encode)
         self.pump()
@@ -204,8 +205,11 @@ class Pipeline:
     def _encode_queued(self) -> list[Record]:
         records: list[Record] = []
         for _ in range(self._queue.qsize()):
+            encode = self._queue.get_nowait()
+            self.counts["lost"] += 1  # until it is encoded
             with edge("pipeline.encode"):
-                records.extend(self._queue.get_nowait()())
+                records.extend(encode())
+                self.counts["lost"] -= 1
         self.counts["captured"] += len(records)
         return records
 

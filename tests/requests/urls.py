@@ -5,14 +5,17 @@ from __future__ import annotations
 from django.urls import path
 
 from . import views
-from .views import Annotated, Crash, Deaf, Invalid, Who
+from .views import Annotated, Crash, Deaf, Echo, Invalid, Who
 
 _PLAIN = [
     "hello", "ahello", "whoami", "awhoami", "echo", "form", "deaf", "protected", "crash", "acrash", "missing",
-    "denied", "broken", "meta_extra", "meta_extra_crash", "meta_extra_odd", "meta_extra_text", "meta_replaced",
-    "annotated", "annotated_crash", "stream", "astream", "stream_crash", "astream_crash", "astream_endless",
-    "stream_process", "file", "endless", "spoil_meta", "spoil_meta_entirely", "clear_meta", "spoil_method",
-    "spoil_path", "spoil_user", "delete_user", "ask_then_spoil_user", "broken_user", "login_event",
+    "denied", "broken", "meta_extra", "meta_extra_crash", "meta_extra_odd", "meta_extra_text",
+    "meta_replaced", "meta_extra_empty", "meta_extra_none", "annotated", "annotated_crash", "stream",
+    "astream", "stream_crash", "astream_crash", "astream_endless", "stream_process", "file", "endless",
+    "spoil_meta", "clear_meta", "spoil_method", "spoil_path", "spoil_user", "delete_user",
+    "ask_then_spoil_user", "broken_user", "login_event", "hostile_extra", "hostile_meta_extra",
+    "recursive_extra", "hostile_exception", "hostile_name", "no_response", "leave_process", "leave_span",
+    "one_step",
 ]  # fmt: skip
 
 urlpatterns = [
@@ -28,5 +31,6 @@ urlpatterns = [
     path("api/deaf/", Deaf.as_view()),
     path("api/invalid/", Invalid.as_view()),
     path("api/crash/", Crash.as_view()),
+    path("api/echo/", Echo.as_view()),
     path("api/annotated/", Annotated.as_view()),
 ]

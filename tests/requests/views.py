@@ -20,13 +20,14 @@ from django.http import (
     StreamingHttpResponse,
 )
 from django.views.decorators.csrf import csrf_exempt
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from otel_audit import annotate, process
+from otel_audit import annotate, process, step
 
 #: Set by `endless`.
 entered = threading.Event()
@@ -144,6 +145,18 @@ def meta_extra_text(request: HttpRequest) -> HttpResponse:
     return HttpResponse("noted")
 
 
+def meta_extra_empty(request: HttpRequest) -> HttpResponse:
+    """Write nothing."""
+    request.META["drf_request_audit_event"]["extra_informations"] = {}
+    return HttpResponse("noted")
+
+
+def meta_extra_none(request: HttpRequest) -> HttpResponse:
+    """Put None in the place of the ancestor's dict."""
+    request.META["drf_request_audit_event"] = None
+    return HttpResponse("noted")
+
+
 def meta_replaced(request: HttpRequest) -> HttpResponse:
     """Replace the whole dict of the ancestor."""
     request.META["drf_request_audit_event"] = {"extra_informations": {"order": 8}}
@@ -241,12 +254,6 @@ def spoil_meta(request: HttpRequest) -> HttpResponse:
     return HttpResponse("spoilt")
 
 
-def spoil_meta_entirely(request: HttpRequest) -> HttpResponse:
-    """Leave no dict at all."""
-    request.META = None  # type: ignore[assignment]
-    return HttpResponse("spoilt")
-
-
 def clear_meta(request: HttpRequest) -> HttpResponse:
     """Empty the request's environ."""
     request.META.clear()
@@ -307,6 +314,97 @@ def login_event(request: HttpRequest) -> HttpResponse:
     return HttpResponse("welcome")
 
 
+class Hostile:
+    """An object that raises whatever it is asked."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("no truth")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class HostileError(Exception):
+    """An exception without a message."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class HostileUser:
+    """A user who will not say its name."""
+
+    is_authenticated = True
+    pk = 7
+
+    def get_username(self) -> str:
+        """Fail."""
+        raise RuntimeError("no name")
+
+
+def hostile_extra(request: HttpRequest) -> HttpResponse:
+    """Annotate with an object that raises."""
+    annotate(request, odd=Hostile(), fine=1)
+    return HttpResponse("noted")
+
+
+def hostile_meta_extra(request: HttpRequest) -> HttpResponse:
+    """Put an object that raises in the place of the dict."""
+    request.META["drf_request_audit_event"]["extra_informations"] = Hostile()
+    return HttpResponse("noted")
+
+
+def recursive_extra(request: HttpRequest) -> HttpResponse:
+    """Annotate with a dict that contains itself."""
+    loop: dict[str, Any] = {}
+    loop["loop"] = loop
+    annotate(request, loop=loop)
+    return HttpResponse("noted")
+
+
+def hostile_exception(request: HttpRequest) -> HttpResponse:
+    """Fail with an exception that has no message."""
+    raise HostileError
+
+
+def hostile_name(request: HttpRequest) -> HttpResponse:
+    """Act as a user who will not say its name."""
+    request.user = HostileUser()  # type: ignore[assignment]
+    return HttpResponse("acted")
+
+
+def no_response(request: HttpRequest) -> HttpResponse:
+    """Forget to answer."""
+    return None  # type: ignore[return-value]
+
+
+def leave_process(request: HttpRequest) -> HttpResponse:
+    """Begin a process and forget it."""
+    process("Left open").begin()
+    return HttpResponse("left")
+
+
+def leave_span(request: HttpRequest) -> HttpResponse:
+    """Make a span current and forget it."""
+    tracer = trace.get_tracer("shop")
+    otel_context.attach(trace.set_span_in_context(tracer.start_span("left open")))
+    return HttpResponse("left")
+
+
+def one_step(request: HttpRequest) -> HttpResponse:
+    """Make a step outside any process."""
+    with step("Alone"):
+        return HttpResponse("stepped")
+
+
 class Who(APIView):
     """Ask DRF for the user."""
 
@@ -342,6 +440,16 @@ class Crash(APIView):
     def get(self, request: Request) -> Response:
         """Fail."""
         raise ShopError("the till is empty")
+
+
+class Echo(APIView):
+    """Give the data back."""
+
+    authentication_classes: list[Any] = []
+
+    def post(self, request: Request) -> Response:
+        """Read and answer."""
+        return Response({"got": request.data}, status=201)
 
 
 class Annotated(APIView):

@@ -1,0 +1,269 @@
+"""What the five admin pages have in common: nobody changes anything, every field can be read, search finds by id.
+
+Foreign keys have no constraint, so a related row may be absent: pages link by id and read related rows apart, and only
+for users who may see them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import ForeignKey, Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from otel_audit.admin.display import (
+    derived_mark,
+    duration,
+    moment,
+    outcome_mark,
+    pretty_json,
+    shortened,
+    trace_link,
+)
+from otel_audit.admin.report import may_download, report_query, report_view
+from otel_audit.models import AuditEvent
+
+__all__ = ["EXTRA", "PROVENANCE", "AuditAdmin", "Related", "Section", "may_view"]
+
+#: A heading, or None, and the fields below it.
+Section = tuple[Any, tuple[str, ...]]
+
+#: The last section of every detail page.
+PROVENANCE: Final[Section] = (
+    _("Trace and provenance"),
+    (
+        "id",
+        "trace_id_shown",
+        "span_id",
+        "parent_span_id",
+        "observed_at_shown",
+        "stored_at_shown",
+        "schema_version",
+        "changed_fields_shown",
+        "stream_id",
+        "stream_seq",
+        "record_hash",
+    ),
+)
+EXTRA: Final[Section] = (_("Extra information"), ("extra_informations_shown",))
+
+#: Columns that can be large and that no list shows.
+_LARGE: Final = frozenset(
+    {
+        "changed_fields",
+        "description",
+        "error_message",
+        "error_stacktrace",
+        "extra_informations",
+        "request_body",
+        "response_body",
+    }
+)
+_SPAN_ID: Final = re.compile(r"[0-9a-fA-F]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A table of related rows below the fields of a detail page; ``more`` is a link to those it leaves out."""
+
+    title: Any
+    columns: Sequence[Any]
+    rows: Sequence[Sequence[Any]]
+    empty: Any
+    more: str | SafeString = ""
+    #: Numbers of the rows that belong to the row above them.
+    indented: frozenset[int] = field(default_factory=frozenset)
+
+
+def may_view(request: HttpRequest, model: type[Model]) -> bool:
+    """Say whether the user may see rows of ``model``."""
+    return request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
+
+
+class Listing(ChangeList):
+    """A list page that leaves large columns in the database and joins what the user may see."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        """Return the rows of the page without their large columns."""
+        queryset = super().get_queryset(request, *args, **kwargs)
+        audit_admin: AuditAdmin = self.model_admin  # type: ignore[assignment]  # made by its `get_changelist` alone
+        joined = [name for name, model in audit_admin.joined.items() if may_view(request, model)]
+        if joined:
+            queryset = queryset.select_related(*joined)
+        large = _large_columns(self.model)
+        for name in joined:
+            large += [f"{name}__{column}" for column in _large_columns(audit_admin.joined[name])]
+        return queryset.defer(*large)
+
+
+def _large_columns(model: type[Model]) -> list[str]:
+    return [column.name for column in model._meta.concrete_fields if column.name in _LARGE]
+
+
+class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' generics do not exist at run time
+    """Read-only pages of one model of the audit trail."""
+
+    list_per_page = 100
+    list_max_show_all = 100
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    actions = None
+    sortable_by = ("began",)
+    change_list_template = "otel_audit/admin/change_list.html"
+    change_form_template = "otel_audit/admin/change_form.html"
+    search_help_text = _("Names, actor, path, or a record id, trace id or span id")
+
+    #: What the detail page shows.
+    sections: ClassVar[tuple[Section, ...]] = ()
+    #: Foreign keys whose rows the list shows, for users who may see them.
+    joined: ClassVar[dict[str, type[Model]]] = {}
+
+    class Media:
+        css = {"all": ["otel_audit/admin.css"]}
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        """Nobody adds audit rows by hand."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes audit rows."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes audit rows."""
+        return False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the sections of the detail page."""
+        return [(heading, {"fields": fields}) for heading, fields in self.sections]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Return every field of the page."""
+        return flatten_fieldsets(self.get_fieldsets(request, obj))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the class of the list page."""
+        return Listing
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the report to the pages of this model."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}_report"
+        view = self.admin_site.admin_view(report_view)
+        return [path("report.pdf", view, name=name), *super().get_urls()]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find by record id, trace id or span id where the term is one, else in ``search_fields``."""
+        term = search_term.strip()
+        if _SPAN_ID.fullmatch(term):
+            return queryset.filter(span_id=term.lower()), False
+        try:
+            record = UUID(term)
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+        found = Q(pk=record) | Q(trace_id=term.lower())
+        for relation in self.opts.get_fields():
+            if isinstance(relation, ForeignKey):
+                found |= Q(**{relation.attname: record})
+        return queryset.filter(found), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list, with a button for the report where the user may see all that it shows."""
+        return super().changelist_view(request, {**(extra_context or {}), "report_url": self._report_url(request)})
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show the fields and, below them, the related rows that the user may see."""
+        obj = context.get("original")
+        context["related_tables"] = [] if obj is None else self.related(request, obj)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def related(self, request: HttpRequest, obj: Any) -> list[Related]:
+        """Return the tables of rows that belong to ``obj``."""
+        return []
+
+    def _report_url(self, request: HttpRequest) -> str:
+        if not may_download(request):
+            return ""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_report"
+        return reverse(name, current_app=self.admin_site.name) + report_query(request)
+
+    @admin.display(description=_("Began at"), ordering="id")
+    def began(self, obj: AuditEvent) -> SafeString:
+        """Return when it began; ids sort by that time."""
+        return format_html('<span class="oa-time">{}</span>', moment(obj.datetime).removesuffix(" UTC"))
+
+    @admin.display(description=_("Actor"))
+    def actor(self, obj: AuditEvent) -> str | SafeString:
+        """Return the name of the actor, else the key."""
+        key = getattr(obj, "user", None) or getattr(obj, "created_by", None)
+        return shortened(obj.actor_name or key or "", 40)
+
+    @admin.display(description=_("Trace"))
+    def trace(self, obj: AuditEvent) -> str | SafeString:
+        """Return the beginning of the trace id."""
+        return trace_link(obj)
+
+    @admin.display(description=pgettext_lazy("of a process", "Outcome"))
+    def derived(self, obj: Any) -> SafeString:
+        """Return the derived outcome of a process or step."""
+        return derived_mark(obj.derived_outcome)
+
+    @admin.display(description=_("Name"))
+    def name_short(self, obj: Any) -> str | SafeString:
+        """Return the name, cut where it is long."""
+        return shortened(obj.name, 60)
+
+    @admin.display(description=_("Duration (ms)"))
+    def took_ms(self, obj: Any) -> str:
+        """Return how long the process or step took."""
+        return duration(obj.duration_ms)
+
+    @admin.display(description=_("Began at"))
+    def datetime_shown(self, obj: AuditEvent) -> str:
+        """Return when it began, in UTC."""
+        return moment(obj.datetime)
+
+    @admin.display(description=_("Observed at"))
+    def observed_at_shown(self, obj: AuditEvent) -> str:
+        """Return when this site took it, in UTC."""
+        return moment(obj.observed_at)
+
+    @admin.display(description=_("Stored at"))
+    def stored_at_shown(self, obj: AuditEvent) -> str:
+        """Return when the row was written, in UTC."""
+        return moment(obj.stored_at)
+
+    @admin.display(description=_("Own outcome"))
+    def outcome_shown(self, obj: AuditEvent) -> SafeString:
+        """Return the outcome that the record itself says."""
+        return outcome_mark(obj.outcome)
+
+    @admin.display(description=_("Trace id"))
+    def trace_id_shown(self, obj: AuditEvent) -> str | SafeString:
+        """Return the whole trace id."""
+        return trace_link(obj, whole=True)
+
+    @admin.display(description=_("Changed fields"))
+    def changed_fields_shown(self, obj: AuditEvent) -> str | SafeString:
+        """Return what was cut, escaped or redacted before it was stored."""
+        return pretty_json(obj.changed_fields)
+
+    @admin.display(description=_("Extra information"))
+    def extra_informations_shown(self, obj: AuditEvent) -> str | SafeString:
+        """Return the extra data as indented JSON."""
+        return pretty_json(obj.extra_informations)

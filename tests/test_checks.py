@@ -14,7 +14,6 @@ from django.conf import settings
 from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.db import connections
 from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +28,10 @@ from otel_audit.conf import DEFAULTS
 from otel_audit.middleware import GUARD_PATH, OTEL_PATH, AuditMiddleware
 from otel_audit.options import LEGACY_OPTIONS
 from otel_audit_exporters import AuditSampler
+from tests.empty_database import no_tables
 from tests.test_conf import JSON
+
+__all__ = ["no_tables"]
 
 ENTRY = "otel_audit.middleware.AuditMiddleware"
 SECRET = "hunter2"
@@ -700,36 +702,24 @@ def test_a_migrated_audit_database_is_no_finding() -> None:
     assert findings("W030", databases=["default", "audit"]) == []
 
 
-@pytest.fixture
-def other_database(tmp_path: Path, django_db_blocker: Any) -> Iterator[dict[str, Any]]:
-    """Point the alias ``audit`` to an empty SQLite file; what is put into the dict changes its settings."""
-    before = connections["audit"]
-    changed = {**before.settings_dict, "ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "empty.sqlite3")}
-    with django_db_blocker.unblock():
-        wrapper = connections.create_connection("audit")
-        wrapper.settings_dict = changed
-        connections["audit"] = wrapper
-        yield changed
-        wrapper.close()
-    connections["audit"] = before
-
-
-def test_an_audit_database_without_tables_is_said(other_database: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("no_tables")
+def test_an_audit_database_without_tables_is_said() -> None:
     message = finding("W030", databases=["audit"])
 
     assert "lacks the migrations 0001_" in message.msg
     assert message.hint == "Run manage.py migrate --database audit."
 
 
-def test_an_audit_database_that_does_not_answer_is_said(other_database: dict[str, Any], tmp_path: Path) -> None:
-    other_database["NAME"] = str(tmp_path / "nowhere" / "a.sqlite3")
+def test_an_audit_database_that_does_not_answer_is_said(no_tables: dict[str, Any], tmp_path: Path) -> None:
+    no_tables["NAME"] = str(tmp_path / "nowhere" / "a.sqlite3")
 
     message = finding("W030", databases=["audit"])
 
     assert message.msg == "The audit database 'audit' does not answer (OperationalError): records wait in the spool."
 
 
-def test_migrate_itself_is_not_told_to_migrate(other_database: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_tables")
+def test_migrate_itself_is_not_told_to_migrate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["manage.py", "migrate", "--database", "audit"])
 
     assert findings("W030", databases=["audit"]) == []

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from django.conf import Settings, UserSettingsHolder, settings
+from django.conf import Settings, settings
 from django.core.signals import setting_changed
 from django.db import connections
 
@@ -105,10 +105,8 @@ class AuditSettings:
 
     @property
     def delivery(self) -> str:
-        """``"spool"``, ``"sync"`` or ``"memory"``; in Django's test environment only a test's own override counts."""
-        if in_test_environment():
-            return (self.value("DELIVERY") if _is_overridden() else None) or "memory"
-        return self.value("DELIVERY") or "spool"
+        """``"spool"``, ``"sync"`` or ``"memory"``; where the site says nothing, memory in Django's test environment."""
+        return self.value("DELIVERY") or ("memory" if in_test_environment() else "spool")
 
     @property
     def fingerprint(self) -> str:
@@ -220,16 +218,6 @@ def in_test_environment() -> bool:
     """Whether ``setup_test_environment()`` has run; importing ``django.test`` alone is not enough."""
     utils = sys.modules.get("django.test.utils")
     return utils is not None and hasattr(utils._TestState, "saved_data")
-
-
-def _is_overridden() -> bool:
-    """Whether a test has put another ``OTEL_AUDIT`` in front of the site's own, which is meant for production."""
-    holder = settings._wrapped  # type: ignore[misc]  # unknown to the plugin
-    while isinstance(holder, UserSettingsHolder) and isinstance(holder.default_settings, Settings | UserSettingsHolder):
-        if SETTING in vars(holder):
-            return True
-        holder = holder.default_settings
-    return False
 
 
 def database_fingerprint(alias: str) -> str:

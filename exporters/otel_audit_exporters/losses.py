@@ -7,6 +7,7 @@ the books when the stream has ended.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import zlib
 from collections import Counter
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 __all__ = ["LossFile", "loss_path", "read_losses"]
+
+logger = logging.getLogger("otel_audit.delivery")
 
 _BLOCK: Final = 4096
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,18 +46,23 @@ class LossFile:
     def __init__(self, path: Path) -> None:
         self._counts: Counter[str] = Counter()
         self._fd = os.open(path, _FLAGS, 0o600)
-        self._write()
+        self._write(self._counts)
+        os.fdatasync(self._fd)
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Count records as lost, by reason; on the disk when this returns."""
-        self._counts.update(counts)
-        self._write()
+        """Count records as lost, by reason: all of them, or none when it raises."""
+        new = self._counts + Counter(counts)
+        self._write(new)
+        self._counts = new
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:  # they are written; only a power loss may take them
+            logger.warning("The losses of an audit stream could not be synced: %s", error)
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
 
-    def _write(self) -> None:
-        text = json.dumps(dict(self._counts.most_common(50))).encode("ascii")
+    def _write(self, counts: Counter[str]) -> None:
+        text = json.dumps(dict(counts.most_common(50))).encode("ascii")
         os.pwrite(self._fd, (b"%s\t%d" % (text, zlib.crc32(text))).ljust(_BLOCK - 1)[: _BLOCK - 1] + b"\n", 0)
-        os.fdatasync(self._fd)

@@ -172,6 +172,9 @@ class SpoolWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        if self._loss_file is not None:
+            self._loss_file.close()
+            self._loss_file = None
 
     def _state(self) -> str:
         return "closed" if self._closed else "in the middle of another append of this thread"
@@ -220,14 +223,16 @@ class SpoolWriter:
                 self._release()
 
     def _note_losses(self) -> None:
-        if self._loss_file is None or not self._lost:
-            return
+        if self._fd < 0 and self._loss_file is None:
+            return  # the block belongs to a stream that has a segment
         try:
-            self._loss_file.add(self._lost)
+            if self._loss_file is None:
+                self._loss_file = LossFile(loss_path(self.directory, self.stream, self.fingerprint))
+            if self._lost:
+                self._loss_file.add(self._lost)
+                self._lost.clear()
         except OSError as error:
-            logger.warning("The losses %s of the audit stream are not noted yet: %s", dict(self._lost), error)
-        else:
-            self._lost.clear()
+            logger.warning("Losses %s of the audit stream are not noted yet: %s", dict(self._lost), error)
 
     def _mark(self, kind: bytes, name: str, facts: dict[str, Any]) -> bytes:
         """Return a frame of the stream's own accounting; it carries the number of the last record."""
@@ -292,8 +297,6 @@ class SpoolWriter:
                 _write_all(fd, head)
                 os.rename(temporary, str(name), src_dir_fd=directory, dst_dir_fd=directory)
                 os.fsync(directory)
-                if self._loss_file is None:
-                    self._loss_file = LossFile(loss_path(self.directory, self.stream, self.fingerprint))
             except BaseException:
                 os.close(fd)
                 with suppress(FileNotFoundError):  # it has its final name already

@@ -44,12 +44,6 @@ def drainer(directory: Path, sink: Sink) -> Iterator[Drainer]:
     drainer.stop(5)
 
 
-@pytest.fixture(autouse=True)
-def _fresh_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alarm, "_raised_at", {})
-    alarm._counts.clear()
-
-
 @pytest.fixture
 def alarms() -> Iterator[list[dict[str, object]]]:
     heard: list[dict[str, object]] = []

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from otel_audit.policy import Decision
     from otel_audit.redaction import Redactor
 
-__all__ = ["BODY_LIMIT", "META_LOGIN", "META_REQUEST", "RequestScope", "scope_of"]
+__all__ = ["ANONYMOUS", "BODY_LIMIT", "META_LOGIN", "META_REQUEST", "RequestScope", "described", "scope_of"]
 
 #: The ancestor's places for a view's own data; always dicts, as its documented example assigns into them.
 META_REQUEST: Final = "drf_request_audit_event"
@@ -120,7 +120,7 @@ class RequestScope(Scope):
 
     def actor(self) -> Actor | None:
         """Return who the view acts as, as far as it is known without asking a database."""
-        return self._actor if self._actor is not None else _described(self._known_user())
+        return self._actor if self._actor is not None else described(self._known_user())
 
     # ── on the way out ──────────────────────────────────────────────────────────────────────────
 
@@ -138,9 +138,9 @@ class RequestScope(Scope):
         Without a session cookie, a request for whom nothing authenticated anybody is nobody's. With one, and with
         ``RESOLVE_ACTOR`` off, it is not known whose it is.
         """
-        self._actor = _described(self._known_user())
+        self._actor = described(self._known_user())
         if self._actor is None and not self.has_session_cookie:
-            self._actor = _ANONYMOUS
+            self._actor = ANONYMOUS
 
     def is_recorded(self, status: int | None, *, failed: bool = False) -> bool:
         """Whether the policy, or what happened, asks for a record: sign-ins, denials and 5xx always have one."""
@@ -257,7 +257,7 @@ class RequestScope(Scope):
         return {"extra_informations": found, **self.extra}
 
 
-_ANONYMOUS: Final = Actor(None, keys.ACTOR_ANONYMOUS, keys.ACTOR_USER)
+ANONYMOUS: Final = Actor(None, keys.ACTOR_ANONYMOUS, keys.ACTOR_USER)
 
 
 def _is_unresolved(user: Any) -> bool:
@@ -272,13 +272,13 @@ def _is_user(user: Any) -> bool:
         return False
 
 
-def _described(user: Any) -> Actor | None:
-    """Return the actor for a user object: key and name are copied, so they outlive the user."""
+def described(user: Any) -> Actor | None:
+    """Return the actor for a user object: key and name are copied, so they outlive the user. None: not known."""
     if user is None:
         return None
     try:
         if not user.is_authenticated:
-            return _ANONYMOUS
+            return ANONYMOUS
         key = getattr(user, conf.user_pk_name, None)
         if key is None:
             key = getattr(user, "pk", None)

@@ -37,8 +37,10 @@ def signed_in(view: Any, attempt: Attempt, status: int) -> None:
         return
     user = attempt.found_user()
     if status < 400:
-        acts_as(scope_of(view.request), user)
-        record(view.request, LOGIN, OUTCOME_SUCCESS, user=user, method=attempt.method)
+        scope = scope_of(view.request)
+        acts_as(scope, user)
+        if scope is not None or not attempt.has(LOGIN, OUTCOME_SUCCESS):  # a scope knows what it has
+            record(view.request, LOGIN, OUTCOME_SUCCESS, user=user, method=attempt.method)
     elif not attempt.has(LOGIN, OUTCOME_FAILURE):
         field = getattr(attempt.serializer, "username_field", "username")
         record(

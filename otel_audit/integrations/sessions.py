@@ -120,7 +120,7 @@ def _refused(scope: RequestScope | None, name: Any) -> Any:
 
 
 def _basic(scope: RequestScope | None) -> bool:
-    return scope is not None and scope.request.META.get("HTTP_AUTHORIZATION", "")[:6].lower() == "basic "
+    return scope is not None and scope.meta.get("HTTP_AUTHORIZATION", "")[:6].lower() == "basic "
 
 
 # ── wraps ───────────────────────────────────────────────────────────────────────────────────────

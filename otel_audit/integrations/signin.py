@@ -22,7 +22,7 @@ from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 from otel_audit.ids import record_id
-from otel_audit.request_scope import META_LOGIN, META_REQUEST, RequestScope, scope_of
+from otel_audit.request_scope import ANONYMOUS, META_LOGIN, META_REQUEST, RequestScope, described, scope_of
 from otel_audit.scope import current_actor
 
 __all__ = [
@@ -194,7 +194,7 @@ def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
         return
     if any(facts["action"] == action and facts["outcome"] == outcome for _, facts in scope.logins):
         return
-    name = _read_name(scope.request) if user is None else ""
+    name = _read_name(scope) if user is None else ""
     record(scope.request, action, outcome, user=user, username=name, method="view")
 
 
@@ -203,13 +203,13 @@ def _written(scope: RequestScope, place: str, key: str) -> Any:
     return written.get(key) if isinstance(written, Mapping) else None
 
 
-def _read_name(request: Any) -> Any:
+def _read_name(scope: RequestScope) -> Any:
     """Return the attempted name from a body that the view has read; what it never read is not read here."""
-    read = vars(request)
+    read = vars(scope.request)
     if "_post" in read and (name := attempted_name(read["_post"])):
         return name
     body = read.get("_body", b"")
-    if not request.META.get("CONTENT_TYPE", "").startswith("application/json") or len(body) > _BODY_LIMIT:
+    if not scope.content_type.startswith("application/json") or len(body) > _BODY_LIMIT:
         return ""
     try:
         return attempted_name(json.loads(body))
@@ -228,31 +228,22 @@ def _facts(
     action: str, outcome: str, user: Any, username: Any, method: str, reason: str, extra: dict[str, Any]
 ) -> dict[str, Any]:
     redactor = conf.redactor
-    key = _key(user)
-    name = str(user.get_username()) if hasattr(user, "get_username") else ""
+    who = described(user) or ANONYMOUS
+    named = who is not ANONYMOUS
     facts: dict[str, Any] = {
         "at": str(time.time_ns()),
         "action": action,
         "outcome": outcome,
-        "user": key,
-        "username": _name(username or name),
+        "user": who.id,
+        "username": _name(username or (who.name if named else "")),
         "method": method,
         "reason": redactor.text(str(reason)),
     }
-    if key is not None and outcome == keys.OUTCOME_SUCCESS:
-        facts["actor"] = (key, name, keys.ACTOR_USER)
+    if who.id is not None and outcome == keys.OUTCOME_SUCCESS:
+        facts["actor"] = (who.id, who.name, who.type)
     if extra:
         facts["extra"] = redactor.value(extra)
     return facts
-
-
-def _key(user: Any) -> str | None:
-    if user is None:
-        return None
-    key = getattr(user, conf.user_pk_name, None)
-    if key is None:
-        key = getattr(user, "pk", None)
-    return None if key is None else str(key)
 
 
 def _name(value: Any) -> str:

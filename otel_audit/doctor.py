@@ -231,7 +231,7 @@ def send_span(_visit: Visit) -> str:
         result = exporter.export([span])
         exporter.shutdown()
     if result is not SpanExportResult.SUCCESS:
-        raise StepFailedError(f"It did not take a span: {reasons[-1] if reasons else 'no reason was given'}.")
+        raise StepFailedError(f"It did not take a span: {reasons[0] if reasons else 'no reason was given'}.")
     return f"It took the span of trace {span.get_span_context().trace_id:032x}."
 
 

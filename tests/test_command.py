@@ -283,14 +283,19 @@ def test_an_unknown_failure_shows_its_kind_alone(caplog: pytest.LogCaptureFixtur
     assert "Traceback" in caplog.text
 
 
-def test_a_terminal_without_the_signs_gets_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "STEPS", (doctor.Step("Step", lambda _visit: "Fine…", 5),))
+def test_a_terminal_without_the_signs_gets_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fall(_visit: doctor.Visit) -> str:
+        raise doctor.StepFailedError("Down…")
+
+    steps = (doctor.Step("Stand", lambda _visit: "Fine…", 5), doctor.Step("Fall", fall, 5))
+    monkeypatch.setattr(doctor, "STEPS", steps)
     raw = io.BytesIO()
     terminal = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
 
-    call_command("otel_audit", "doctor", stdout=terminal)
+    with pytest.raises(CommandError):
+        call_command("otel_audit", "doctor", stdout=terminal)
 
-    assert b"? Step: Fine?" in raw.getvalue()
+    assert raw.getvalue().splitlines() == [b"ok Stand: Fine?", b"FAILED Fall: Down?"]
 
 
 def test_the_doctor_of_a_real_process_drains_in_the_background(tmp_path: Path) -> None:

@@ -69,7 +69,11 @@ class Command(BaseCommand):
     def _doctor(self, options: dict[str, Any]) -> None:
         from otel_audit.doctor import FAILED, OK, SKIPPED, examine
 
-        marks = {OK: self.style.SUCCESS("✓"), FAILED: self.style.ERROR("✗"), SKIPPED: self.style.NOTICE("-")}
+        marks = {
+            OK: self.style.SUCCESS(self._mark("✓", "ok")),
+            FAILED: self.style.ERROR(self._mark("✗", "FAILED")),
+            SKIPPED: self.style.NOTICE("-"),
+        }
         failed = 0
         for result in examine():
             self._say(f"{marks[result.state]} {result.name}: {result.said}")
@@ -79,10 +83,18 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{failed} {'step' if failed == 1 else 'steps'} failed.")
 
+    def _mark(self, sign: str, word: str) -> str:
+        """Return ``sign``, or ``word`` for a terminal that cannot show it."""
+        return sign if self._showable(sign) == sign else word
+
     def _say(self, text: str) -> None:
-        """Print a line; a terminal that cannot show a character gets a question mark in its place."""
+        """Print a line."""
+        self.stdout.write(self._showable(text))
+
+    def _showable(self, text: str) -> str:
+        """Return ``text`` with question marks for what the terminal cannot show."""
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-        self.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        return text.encode(encoding, "replace").decode(encoding)
 
     # ── status ──────────────────────────────────────────────────────────────────────────────────
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -47,20 +48,11 @@ def parse_networks(values: Iterable[str]) -> Networks:
     """
     if isinstance(values, str):
         raise ConfigurationError(f"networks are a list, got the text {values!r}; write [{values!r}] instead.")
-    networks: list[IPv4Network | IPv6Network] = []
-    unix = False
-    for value in values:
-        if value in (UNIX_SOCKET, "unix"):
-            unix = True
-            continue
-        try:
-            networks.append(ip_network(value))
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(
-                f"{value!r} is no network: {error}. Write an address or a network without host bits, such as "
-                f"'10.0.0.0/8', '2001:db8::/32' or '127.0.0.1', or {UNIX_SOCKET!r} for a proxy behind a UNIX socket."
-            ) from error
-    return Networks(tuple(networks), unix)
+    values = tuple(values)
+    try:
+        return _cached(values)
+    except TypeError:  # an entry that cannot be hashed is no network either, and is to be named
+        return _parse_all(values)
 
 
 def client_address(remote_addr: str, forwarded_for: str | None, forwarded: str | None, trusted: Networks) -> str | None:
@@ -90,6 +82,26 @@ def client_address(remote_addr: str, forwarded_for: str | None, forwarded: str |
             if not trusted.trust(address):
                 break
     return None if current is None else str(current)
+
+
+def _parse_all(values: tuple[str, ...]) -> Networks:
+    networks: list[IPv4Network | IPv6Network] = []
+    unix = False
+    for value in values:
+        if value in (UNIX_SOCKET, "unix"):
+            unix = True
+            continue
+        try:
+            networks.append(ip_network(value))
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(
+                f"{value!r} is no network: {error}. Write an address or a network without host bits, such as "
+                f"'10.0.0.0/8', '2001:db8::/32' or '127.0.0.1', or {UNIX_SOCKET!r} for a proxy behind a UNIX socket."
+            ) from error
+    return Networks(tuple(networks), unix)
+
+
+_cached = lru_cache(maxsize=16)(_parse_all)
 
 
 def _is_unix(remote_addr: str) -> bool:

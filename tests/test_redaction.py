@@ -231,8 +231,7 @@ def test_value_beside_a_secret_name_is_masked_in_any_notation(text: str, expecte
         (r'{"a": "{\u0022password\u0022: \u0022x\u0022}"}', rf'{{"a": "{{\"password\": \"{MASK}\"}}"}}'),
         (r'{"a": "{\"pass\\u0077ord\": \"x\"}"}', rf'{{"a": "{{\"password\": \"{MASK}\"}}"}}'),
         (r'{"a": "\u0041\u0042", "n": 1}', r'{"a": "\u0041\u0042", "n": 1}'),
-        (r'{"password": "x\\", "n": 1}', f'{{"password": "{MASK}", "n": 1}}'),
-        (r'{"password": "x\\\" y", "n": 1}', f'{{"password": "{MASK}", "n": 1}}'),
+        (r'{"password": "x\" y", "n": 1}', f'{{"password": "{MASK}", "n": 1}}'),
     ],
 )
 def test_json_in_json_and_escapes_hide_nothing(text: str, expected: str) -> None:

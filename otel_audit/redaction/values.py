@@ -1,7 +1,9 @@
 """Where the value of a secret's key begins and ends: quoted, a list or dict, a call, or bare.
 
 JSON in a JSON string writes its quotes as ``\\"``, one level deeper as ``\\\\\\"``: the number of backslashes at a
-quote is its level, and a quote with fewer of them ends the string around it.
+quote is its level, and a quote with fewer of them ends the string around it. In JSON ``\\\\"`` ends a string that ends
+with a backslash; in a ``repr`` of JSON it is a quote inside the string. Where both could be meant, the longer value is
+taken.
 """
 
 from __future__ import annotations
@@ -17,8 +19,6 @@ _JSON_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _OPENER: Final = re.compile(r"[bBuUrRfF]{0,2}+(\\*+)([\"'])")
 _QUOTE: Final = re.compile(r"(?<!\\)(\\*+)([\"'])")
 _STRING_END: Final = re.compile(r"[\"']\s*+(?:[,}\])]|\Z|(?<=\s)[+%]\s)")
-#: What follows a quote that ends a value. In a ``repr`` of JSON ``\\\\"`` is a quote inside the value, in JSON its end.
-_BEHIND: Final = re.compile(r"\s*+(?:[,}\]]\s*+(?:[\"'\[\]{},\\]|\Z)|\Z)")
 _LITERAL: Final = re.compile(r"(?:null|true|false|None|True|False|undefined)(?![\w.\-])")
 _BRACKET: Final = re.compile(r"(?<!\\)(\\*+)([\"'])|[\[\]{}()]")
 _HEADER_LINE: Final = re.compile(r"(?:[^\r\n\"'\\]++|\\(?![rn\"'\\]))*+")
@@ -55,6 +55,7 @@ class Values:
     def __init__(self, text: str, *, json: bool) -> None:
         self._text = text
         self._json = json
+        self._backslashes = "\\\\" in text
         self._from, self._limit = 1, 0
 
     def value(self, position: int, key_quote: str) -> Span | None:
@@ -75,7 +76,7 @@ class Values:
             return self._quoted(opener, limit, in_string=not key_quote)
         mask = f"{key_quote}{MASK}{key_quote}"
         if text[position] in "[{(":
-            return Span(position, self._closing_bracket(position, max(0, len(key_quote) - 1), limit), mask)
+            return Span(position, self._container_end(position, max(0, len(key_quote) - 1), limit), mask)
         if _LITERAL.match(text, position, limit) is not None:
             return None
         end = self._bare_end(position, limit)
@@ -93,7 +94,7 @@ class Values:
         """
         if not self._from <= position <= self._limit:
             if self._json:
-                end = self._closing_quote(position, 0, '"', len(self._text))[0]
+                end = self._closing_quote(position, 0, '"', len(self._text), json=True)[0]
             else:
                 end = self._text.find("\n", position)
             self._from, self._limit = position, len(self._text) if end < 0 else end
@@ -103,7 +104,7 @@ class Values:
         if in_string and not opener[1] and _STRING_END.match(self._text, opener.end() - 1):
             return None  # the quote that ends the string in which the key stands
         start = opener.end()
-        return self._span(start, self._closing_quote(start, len(opener[1]), opener[2], limit)[0])
+        return self._span(start, self._closing_quote(start, len(opener[1]), opener[2], limit, json=self._json)[0])
 
     def _span(self, start: int, end: int) -> Span | None:
         return None if end == start or self._text[start:end] == MASK else Span(start, end, MASK)
@@ -118,36 +119,27 @@ class Values:
                 return self._end(_REPR, end, limit)
             if following not in ("(", "[", "{"):
                 return end
-            position = self._closing_bracket(end, 0, limit)
+            position = self._container_end(end, 0, limit)
 
     def _end(self, pattern: re.Pattern[str], position: int, limit: int) -> int:
         match = pattern.match(self._text, position, limit)
         return position if match is None else match.end()
 
-    def _closing_quote(self, position: int, level: int, quote: str, limit: int) -> tuple[int, int]:
-        """Return where a quoted value ends, and where the text goes on behind its quote."""
-        while (match := _QUOTE.search(self._text, position, limit)) is not None:
-            position = match.end()
-            if match[2] != quote:
-                continue
-            run = len(match[1])
-            if run % (2 * level + 2) == level and (
-                run == level or self._json or _BEHIND.match(self._text, position) is not None
-            ):
-                return position - 1 - level, position
-            if run < level:
-                return match.start(), match.start()
-        return limit, limit
-
-    def _closing_bracket(self, position: int, level: int, limit: int) -> int:
+    def _container_end(self, position: int, level: int, limit: int) -> int:
         """Return where the list, dict or call that begins at ``position`` is over, ``limit`` where it does not end."""
+        end = self._closing_bracket(position, level, limit, json=True)
+        if self._json or not self._backslashes:
+            return end
+        return max(end, self._closing_bracket(position, level, limit, json=False))
+
+    def _closing_bracket(self, position: int, level: int, limit: int, *, json: bool) -> int:
         depth = 0
         while (match := _BRACKET.search(self._text, position, limit)) is not None:
             position = match.end()
             if match[2]:
                 if len(match[1]) < level:
                     return match.start()
-                position = self._closing_quote(position, len(match[1]), match[2], limit)[1]
+                position = self._closing_quote(position, len(match[1]), match[2], limit, json=json)[1]
             elif match[0] in "[{(":
                 depth += 1
             else:
@@ -155,3 +147,16 @@ class Values:
                 if depth <= 0:
                     return position
         return limit
+
+    def _closing_quote(self, position: int, level: int, quote: str, limit: int, *, json: bool) -> tuple[int, int]:
+        """Return where a quoted value ends, and where the text goes on behind its quote."""
+        while (match := _QUOTE.search(self._text, position, limit)) is not None:
+            position = match.end()
+            if match[2] != quote:
+                continue
+            run = len(match[1])
+            if run == level or (json and run % (2 * level + 2) == level):
+                return position - 1 - level, position
+            if run < level:
+                return match.start(), match.start()
+        return limit, limit

@@ -202,6 +202,34 @@ def test_any_search_works_on_every_model(auditor: Client, model: type[AuditEvent
 
 
 @each_model
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"outcome__exact": "\x00"},
+        {"trace_id": "\x00"},
+        {"id__exact": "no uuid"},
+        {"datetime__gte": "no time"},
+        {"nonsense": "1"},
+        {"o": "99.x"},
+        {"p": "-5"},
+        {"p": "999999999999"},
+        {"derived": "\x00", "status_class": "\x00"},
+        {"all": ""},
+    ],
+)
+def test_no_address_of_a_list_breaks_it(auditor: Client, model: type[AuditEvent], query: dict[str, str]) -> None:
+    STORE[model]()
+
+    assert auditor.get(url(model), query).status_code in (200, 302, 400)
+
+
+@each_model
+@pytest.mark.parametrize("key", ["no uuid", "%00", "1", "../../x"])
+def test_no_address_of_a_detail_page_breaks_it(auditor: Client, model: type[AuditEvent], key: str) -> None:
+    assert auditor.get(f"{url(model)}{key}/change/").status_code in (302, 404)
+
+
+@each_model
 def test_search_finds_the_actor_the_record_the_trace_and_the_span(auditor: Client, model: type[AuditEvent]) -> None:
     wanted = STORE[model](actor_name="anna", trace_id="a1" * 16, span_id="b2" * 8, moment=at(1))
     STORE[model](actor_name="bert", moment=at(2))

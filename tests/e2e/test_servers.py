@@ -1,0 +1,83 @@
+"""Whatever serves the shop, and however it is stopped: what was answered was recorded, once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+import pytest
+
+from tests.e2e.shop import SERVERS, Shop, until
+from tests.e2e.visitors import Visitors
+
+pytestmark = pytest.mark.e2e
+
+VISIBLE_S = 1.0
+REQUIRED = ["gunicorn sync", "gunicorn gthread", "gunicorn --preload", "uvicorn", "uvicorn, two workers"]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_row_is_there_within_a_second_while_the_server_goes_on(shop: Shop, name: str) -> None:
+    with shop.serve(SERVERS[name]) as server, Visitors(server.base_url) as visitors:
+        visitors.ask()  # the first one starts the threads of a worker
+
+        numbers = [visitors.ask() for _ in range(3)]
+
+        assert until(lambda: shop.recorded().keys() >= set(numbers), timeout=VISIBLE_S), shop.log
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_server_that_is_told_to_stop_under_load_loses_nothing(shop: Shop, name: str) -> None:
+    with shop.serve(SERVERS[name]) as server, Visitors(server.base_url) as visitors:
+        visitors.visit(limit=1_000_000)
+        visitors.wait_for(answers=80)
+
+        server.terminate()
+
+        visitors.leave()
+    shop.drain()
+    visitors.assert_recorded_once(shop)
+    assert shop.spooled() == []
+
+
+@pytest.mark.parametrize("name", ["gunicorn, two workers", "gunicorn --preload", "uvicorn, two workers"])
+def test_a_worker_that_is_killed_loses_nothing(shop: Shop, name: str) -> None:
+    with shop.serve(SERVERS[name]) as server, Visitors(server.base_url) as visitors:
+        visitors.visit(limit=400)
+        visitors.wait_for(answers=60)
+
+        os.kill(random.choice(server.children()[-2:]), signal.SIGKILL)
+
+        visitors.finish()
+        server.terminate()
+    shop.drain()
+    assert len(visitors.answered) > 200
+    visitors.assert_recorded_once(shop)
+
+
+@pytest.mark.parametrize("name", ["gunicorn gthread", "gunicorn --preload", "uvicorn, two workers"])
+def test_a_server_that_is_killed_with_all_its_workers_loses_nothing(shop: Shop, name: str) -> None:
+    with shop.serve(SERVERS[name]) as server, Visitors(server.base_url) as visitors:
+        visitors.visit(limit=1_000_000)
+        visitors.wait_for(answers=100)
+
+        server.kill_group()
+
+        visitors.leave()
+    shop.drain()
+    visitors.assert_recorded_once(shop)
+
+
+def test_the_next_start_brings_in_what_a_killed_server_has_left(shop: Shop) -> None:
+    shop.settings["OTEL_AUDIT"] = {"DRAIN": "external"}
+    with shop.serve(SERVERS["gunicorn gthread"]) as server, Visitors(server.base_url) as visitors:
+        numbers = {visitors.ask() for _ in range(20)}
+        server.kill_group()
+    assert not shop.recorded()
+    shop.settings["OTEL_AUDIT"] = {}
+
+    with shop.serve(SERVERS["uvicorn"]):
+        assert until(lambda: shop.recorded().keys() >= numbers, timeout=5)
+
+    visitors.assert_recorded_once(shop)

@@ -10,7 +10,7 @@ def connect() -> None:
 
     A hook of an optional package waits until the site imports it, and never imports it itself.
     """
-    from otel_audit.integrations import errors, rest_framework, sessions, simplejwt
+    from otel_audit.integrations import errors, passwords, rest_framework, sessions, simplejwt
 
-    for hook in (errors, sessions, rest_framework, simplejwt):
+    for hook in (errors, sessions, passwords, rest_framework, simplejwt):
         hook.connect()

@@ -22,17 +22,19 @@ __all__ = ["when_imported", "wrap"]
 
 Wraps = Callable[[Any], None]
 
-_waiting: Final[dict[str, Wraps]] = {}
+_waiting: Final[dict[str, list[Wraps]]] = {}
 _wrappers: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 
 
 def when_imported(name: str, wraps: Wraps) -> None:
     """Call ``wraps`` with the module ``name`` now if it has been imported, and each time that it is from now on."""
-    _waiting[name] = wraps
+    waiting = _waiting.setdefault(name, [])
+    if wraps not in waiting:
+        waiting.append(wraps)
     if _watch not in sys.meta_path:
         sys.meta_path.insert(0, _watch)
     if (module := sys.modules.get(name)) is not None:
-        _run(name, wraps, module)
+        _run([wraps], module)
 
 
 def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
@@ -87,19 +89,20 @@ class _Watch(importlib.abc.MetaPathFinder):
 _watch: Final = _Watch()
 
 
-def _follow(spec: ModuleSpec, wraps: Wraps) -> None:
-    """Let ``wraps`` run when the loader of ``spec`` has executed the module."""
+def _follow(spec: ModuleSpec, wraps: Sequence[Wraps]) -> None:
+    """Let each of ``wraps`` run when the loader of ``spec`` has executed the module."""
     loader: Any = spec.loader
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
         if module.__name__ == spec.name:  # some loaders, as those of archives, serve many modules
-            _run(spec.name, wraps, module)
+            _run(wraps, module)
 
     loader.exec_module = exec_module
 
 
-def _run(name: str, wraps: Wraps, module: ModuleType) -> None:
-    with edge(f"integrations.{name}"):
-        wraps(module)
+def _run(wraps: Sequence[Wraps], module: ModuleType) -> None:
+    for each in wraps:
+        with edge(f"integrations.{module.__name__}"):
+            each(module)

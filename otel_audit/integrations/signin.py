@@ -49,6 +49,8 @@ _STATUS_ACTIONS: Final = {
     "Sign out": (LOGOUT, keys.OUTCOME_SUCCESS),
     "Failed": (LOGIN, keys.OUTCOME_FAILURE),
 }
+#: What users do themselves; anything else is done by whoever the request, or the script, acts as.
+_OWN_ACTIONS: Final = frozenset({LOGIN, LOGOUT, REFRESH})
 #: Where clients put the name of an account; the user model's own field is looked at first.
 _NAME_FIELDS: Final = ("username", "email", "login", "phone")
 #: Characters that are kept of a name; the column holds fewer and its mark says that it was cut.
@@ -239,7 +241,7 @@ def _facts(
         "method": method,
         "reason": redactor.text(str(reason)),
     }
-    if who.id is not None and outcome == keys.OUTCOME_SUCCESS:
+    if who.id is not None and outcome == keys.OUTCOME_SUCCESS and action in _OWN_ACTIONS:
         facts["actor"] = (who.id, who.name, who.type)
     if extra:
         facts["extra"] = redactor.value(extra)

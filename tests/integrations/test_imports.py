@@ -53,6 +53,15 @@ def test_module_is_wrapped_when_it_is_imported(module: str) -> None:
     assert "return 'thing'" in inspect.getsource(found)
 
 
+def test_several_may_wait_for_one_module(module: str) -> None:
+    when_imported(module, _louder)
+    when_imported(module, lambda found: wrap(found.Thing, "__str__", lambda text, thing: "a thing"))
+
+    found = importlib.import_module(module)
+
+    assert (found.Thing().name(), str(found.Thing())) == ("THING", "a thing")
+
+
 def test_module_that_is_there_is_wrapped_at_once(module: str) -> None:
     found = importlib.import_module(module)
 

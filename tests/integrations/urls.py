@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.auth.views import PasswordResetConfirmView, PasswordResetView
 from django.urls import path
 from rest_framework.authtoken.views import obtain_auth_token
 from rest_framework_simplejwt import views as simplejwt
@@ -43,6 +44,12 @@ urlpatterns = [
     path("logout/", views.session_logout),
     path("alogout/", views.async_logout),
     path("logout/and-delete/", views.delete_me),
+    path("reset/", PasswordResetView.as_view(success_url="/plain/")),
+    path(
+        "reset/<uidb64>/<token>/",
+        PasswordResetConfirmView.as_view(success_url="/plain/", post_reset_login=True),
+        name="password_reset_confirm",
+    ),
     path("who/", views.Who.as_view()),
     path("plain/", views.plain),
     path("refused/", views.Refused.as_view()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -40,3 +41,12 @@ def raise_alarm(reason: str, count: int, error: object) -> None:
     for receiver, answer in audit_delivery_failed.send_robust(sender=None, reason=reason, count=total, error=said):
         if isinstance(answer, Exception):
             logger.error("A receiver of audit_delivery_failed raised: %r", receiver, exc_info=answer)
+
+
+def _after_fork_in_child() -> None:
+    """Another thread of the parent may have held the lock at the fork."""
+    global _lock  # noqa: PLW0603  # a module has one alarm
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

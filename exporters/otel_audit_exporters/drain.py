@@ -318,6 +318,7 @@ def _let_go_after_fork() -> None:
     for drainer in list(_drainers):
         drainer._give_up_lock()
         drainer._thread = None
+        drainer._work = threading.Lock()  # the parent's thread may have held it
 
 
 os.register_at_fork(after_in_child=_let_go_after_fork)

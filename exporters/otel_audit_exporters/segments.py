@@ -108,7 +108,18 @@ def segments(directory: Path) -> list[Path]:
 
 def is_torn(data: bytes) -> bool:
     """Whether ``data`` is the beginning of a frame, as an append leaves it that was cut off, or empty blocks."""
-    return isinstance(_frame_at(data, 0, 0), int) or not data.strip(b"\0")
+    if not data.strip(b"\0"):
+        return True
+    return isinstance(_frame_at(data, 0, 0), int) and not _is_json(data[HEAD_SIZE:])
+
+
+def _is_json(text: bytes) -> bool:
+    """Whether a text is whole: then its frame was not cut off, only the length in front of it is damaged."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Segment:

@@ -4,6 +4,8 @@ import errno
 import fcntl
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from otel_audit.exceptions import SpoolError
 from otel_audit_exporters import spool
 from otel_audit_exporters.segments import CLOSE, OPEN, RECORD, Name, Segment, segments
-from otel_audit_exporters.spool import SpoolWriter, directory_problem
+from otel_audit_exporters.spool import SpoolWriter, directory_problem, directory_warning
 from tests.exporters.spooling import FINGERPRINT, make_record, make_records, spooled
 
 LIMIT = 1 << 30
@@ -350,3 +352,105 @@ def test_a_segment_is_locked_before_it_has_its_name(directory: Path, monkeypatch
 
     assert locked_at_rename == [True]
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("ext4", None),
+        ("nfs4", "network file system"),
+        ("fuse.sshfs", "network file system"),
+        ("tmpfs", "gone after a restart"),
+    ],
+)
+def test_a_file_system_that_cannot_keep_the_promise_is_warned_about(
+    tmp_path: Path, kind: str, said: str | None
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path} {kind} rw 0 0\nproc /proc proc rw 0 0\n")
+
+    warning = directory_warning(tmp_path / "spool", mounts)
+
+    assert warning is None if said is None else warning is not None and said in warning
+
+
+def test_a_kernel_that_does_not_tell_its_mounts_is_believed(tmp_path: Path) -> None:
+    assert directory_warning(tmp_path, tmp_path / "nowhere") is None
+
+
+def test_where_the_tests_run_is_a_known_file_system(tmp_path: Path) -> None:
+    assert directory_warning(Path("/dev/shm")) is None or "in memory" in str(directory_warning(Path("/dev/shm")))
+
+
+def test_a_disk_that_ends_in_the_middle_of_an_append_takes_it_back(directory: Path) -> None:
+    """A real short write: the kernel takes what still fits below the limit of the process."""
+    program = """
+import resource, sys
+from pathlib import Path
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["otel_audit"], DATABASES={})
+django.setup()
+from otel_audit.exceptions import SpoolError
+from otel_audit_exporters.spool import SpoolWriter
+from tests.exporters.spooling import make_record
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, resource.RLIM_INFINITY))
+writer = SpoolWriter(Path(sys.argv[1]), "0123456789abcdef", 1 << 30)
+kept = 0
+for _ in range(30):
+    try:
+        writer.append([make_record("x" * 500)])
+        kept += 1
+    except SpoolError as error:
+        assert "File too large" in str(error), error
+print(kept)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(directory)], check=True, stdout=subprocess.PIPE, text=True, timeout=60
+    )
+
+    kept = spooled(directory)
+
+    assert len(kept) == int(done.stdout)
+    assert 5 < len(kept) < 30
+    assert [envelope["seq"] for envelope in kept] == list(range(1, len(kept) + 1))
+
+
+def test_a_failure_that_cannot_be_undone_gives_the_segment_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = SpoolWriter(directory, FINGERPRINT, LIMIT)
+    writer.append(make_records(1))
+    real_write = os.write
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def write_half_then_fail(fd: int, data: bytes) -> int:
+        real_write(fd, data[:50])
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write_half_then_fail)
+        patch.setattr(os, "ftruncate", fail)
+        with pytest.raises(SpoolError):
+            writer.append(make_records(1))
+    writer.append(make_records(1))
+
+    assert [envelope["seq"] for envelope in spooled(directory)] == [1, 2]
+    assert len(segments(directory)) == 2
+    writer.close()
+
+
+def test_closing_on_a_full_disk_is_told_and_does_not_raise(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = SpoolWriter(directory, FINGERPRINT, LIMIT)
+    writer.append(make_records(1))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        writer.close()
+
+    assert "without its closing frame" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 
 from otel_audit_exporters import quarantine, tailing
 from otel_audit_exporters.drain import Drainer, pending
-from otel_audit_exporters.segments import RECORD, Segment, segments
+from otel_audit_exporters.segments import HEAD_SIZE, RECORD, Segment, segments
 from otel_audit_exporters.spool import SpoolWriter
 from tests.exporters.spooling import FINGERPRINT, Sink, make_record, make_records
 
@@ -86,7 +86,8 @@ def test_a_flipped_bit_anywhere_costs_no_other_record_and_is_kept(original: Path
     data = the_segment(original).read_bytes()
     frames = record_frames(the_segment(original))
 
-    for place in range(0, len(data), 5):
+    heads = {place for start, _ in frames for place in range(start, start + HEAD_SIZE)}
+    for place in sorted(heads | set(range(0, len(data), 9))):
         flipped = bytearray(data)
         flipped[place] ^= 1 << place % 8
 

@@ -127,14 +127,14 @@ def test_records_wait_for_a_server_that_is_stopped_and_arrive_once(
 def test_a_server_that_is_killed_in_the_middle_of_a_batch_costs_and_doubles_nothing(
     server: engines.Server, writer: SpoolWriter, drainer: Drainer
 ) -> None:
-    writer.append(make_records(8000))
+    writer.append(make_records(4000))
     assert wait_for(lambda: pending(drainer.directory)["stored"] > 500, 10)
 
     server.stop(how=engines.KILL)
     server.start()
 
     assert wait_for(lambda: drainer.left() == 0, 30)
-    assert rows() == 8000
+    assert rows() == 4000
     assert pending(drainer.directory)["quarantined"] == 0
 
 

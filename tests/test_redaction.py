@@ -24,30 +24,31 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq\nabc/def+ghi=\n-----
 redactor = Redactor()
 
 SECRET_NAMES = [
-    "password", "PASSWORD", "Password", "passwd", "pwd", "pw", "db_pw", "user_pwd", "passphrase", "passcode", "pass-word",
-    "new_password2", "newPassword", "NEW-PASSWORD", "passwordConfirmation", "password_hash", "DB_PASSWORD", "smtp_pass",
-    "secret", "client_secret", "clientSecret", "CLIENT-SECRET", "secret_key", "SECRET_ID",
-    "token", "access_token", "accessToken", "refreshtoken", "X-Auth-Token", "csrf_token", "tokens", "id_token",
-    "access", "refresh", "pass",
-    "csrfmiddlewaretoken", "X-CSRFToken", "xsrf",
+    "password", "PASSWORD", "Password", "passwd", "pwd", "pw", "db_pw", "user_pwd", "passphrase", "passcode",
+    "pass-word", "new_password2", "newPassword", "NEW-PASSWORD", "passwordConfirmation", "password_hash",
+    "DB_PASSWORD", "smtp_pass", "secret", "client_secret", "clientSecret", "CLIENT-SECRET", "secret_key",
+    "SECRET_ID", "token", "access_token", "accessToken", "refreshtoken", "X-Auth-Token", "csrf_token",
+    "tokens", "id_token", "access", "refresh", "pass", "csrfmiddlewaretoken", "X-CSRFToken", "xsrf",
     "authorization", "Proxy-Authorization", "HTTP_AUTHORIZATION", "http.request.header.authorization",
-    "cookie", "Set-Cookie", "HTTP_COOKIE", "cookies", "sessionid", "session_id", "sessionId", "session_key", "JSESSIONID",
-    "api_key", "apiKey", "API-KEY", "apikey", "X-Api-Key", "api_keys", "private_key", "access_key", "signing.key",
-    "subscription key", "activation_key", "otp", "totp", "user_otp", "pin", "PIN", "card_pin", "cvv", "cvv2", "cvc",
-    "card_number", "cardNumber", "card no", "credit_card", "debit-card", "cc_number", "ssn", "social_security_number",
-    "security_code", "verificationCode", "backup-code", "credentials", "jwt", "senha", "nova_senha",
-    "contraseña", "passwort", "kennwort", "mot_de_passe", "basic_auth", "proxyAuth", "X-Amz-Signature", "a[password]",
-    "user[0][token]", "password[]", "a%5Bpassword%5D", "p%61ssword",
+    "cookie", "Set-Cookie", "HTTP_COOKIE", "cookies", "sessionid", "session_id", "sessionId", "session_key",
+    "JSESSIONID", "api_key", "apiKey", "API-KEY", "apikey", "X-Api-Key", "api_keys", "private_key",
+    "access_key", "signing.key", "subscription key", "activation_key", "otp", "totp", "user_otp", "pin",
+    "PIN", "card_pin", "cvv", "cvv2", "cvc", "card_number", "cardNumber", "card no", "credit_card",
+    "debit-card", "cc_number", "ssn", "social_security_number", "security_code", "verificationCode",
+    "backup-code", "credentials", "jwt", "senha", "nova_senha", "contraseña", "passwort", "kennwort",
+    "mot_de_passe", "basic_auth", "proxyAuth", "X-Amz-Signature", "a[password]", "user[0][token]",
+    "password[]", "a%5Bpassword%5D", "p%61ssword",
 ]  # fmt: skip
 
 ORDINARY_NAMES = [
-    "token_type", "tokenType", "token_count", "max_tokens", "total_tokens", "output_tokens", "description", "pinned",
-    "shipping", "author", "authors", "authenticated", "auth", "authority", "password_changed_at", "passwordChangedAt",
-    "is_password_set", "has_token", "expires_in", "key", "code", "status_code", "country_code", "postcode", "secretary",
-    "secretariat", "passenger", "passport", "compass", "card", "cards", "discard", "session", "session_count", "accessory",
-    "access_level", "refresh_rate", "public", "keyword", "monkey", "primary_key", "foreign_key", "id", "uuid", "name",
-    "tokenizer", "cookie_consent", "cookie_domain", "csrf_exempt", "user", "username", "email", "ticket", "opinion", "spin",
-    "access_key_id", "token_id", "", "0", "___", "ключ", "route", "method",
+    "token_type", "tokenType", "token_count", "max_tokens", "total_tokens", "output_tokens", "description",
+    "pinned", "shipping", "author", "authors", "authenticated", "auth", "authority", "password_changed_at",
+    "passwordChangedAt", "is_password_set", "has_token", "expires_in", "key", "code", "status_code",
+    "country_code", "postcode", "secretary", "secretariat", "passenger", "passport", "compass", "card",
+    "cards", "discard", "session", "session_count", "accessory", "access_level", "refresh_rate", "public",
+    "keyword", "monkey", "primary_key", "foreign_key", "id", "uuid", "name", "tokenizer", "cookie_consent",
+    "cookie_domain", "csrf_exempt", "user", "username", "email", "ticket", "opinion", "spin", "access_key_id",
+    "token_id", "", "0", "___", "ключ", "route", "method",
 ]  # fmt: skip
 
 
@@ -90,6 +91,10 @@ def test_value_of_ordinary_name_stays_in_json_text(name: str) -> None:
         ('WWW-Authenticate: Bearer realm="api"', 'WWW-Authenticate: Bearer realm="api"'),
         ("Basic YW5uYTpodW50ZXIy", f"Basic {MASK}"),
         ("Basic YW5uYTpodW50ZXI", f"Basic {MASK}"),
+        ("Basic -_8_OmE=", f"Basic {MASK}"),
+        ("Basic a~b.c-d", "Basic a~b.c-d"),
+        ("Negotiate YIIJvwYGKwYBBQUCoIIJszCCCa+gJDAi", f"Negotiate {MASK}"),
+        ("Digest algorithm", "Digest algorithm"),
         ("Basic understanding of chemistry", "Basic understanding of chemistry"),
         ("Token 9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b", f"Token {MASK}"),
         ("Token budget exceeded", "Token budget exceeded"),
@@ -231,6 +236,7 @@ def test_value_beside_a_secret_name_is_masked_in_any_notation(text: str, expecte
         (r'{"a": "{\u0022password\u0022: \u0022x\u0022}"}', rf'{{"a": "{{\"password\": \"{MASK}\"}}"}}'),
         (r'{"a": "{\"pass\\u0077ord\": \"x\"}"}', rf'{{"a": "{{\"password\": \"{MASK}\"}}"}}'),
         (r'{"a": "\u0041\u0042", "n": 1}', r'{"a": "\u0041\u0042", "n": 1}'),
+        ('{"Password (again)": "x", "n": 1}', f'{{"Password (again)": "{MASK}", "n": 1}}'),
         (r'{"password": "x\" y", "n": 1}', f'{{"password": "{MASK}", "n": 1}}'),
     ],
 )
@@ -268,6 +274,7 @@ def test_sites_own_name_without_letters_matches_nothing() -> None:
         (f"x={JWT}&y=1", f"x={MASK}&y=1"),
         ("next=%2Freset%3Ftoken%3Dabc&n=1", f"next=/reset?token={MASK}&n=1"),
         ("next=%252Freset%253Ftoken%253Dabc&n=1", f"next=/reset?token={MASK}&n=1"),
+        ("a=%2570assword%253Dx&n=1", f"a=password={MASK}&n=1"),
         ("card=4111+1111+1111+1111&n=1", f"card={MASK}&n=1"),
         ("id=550e8400-e29b-41d4-a716-446655440000", "id=550e8400-e29b-41d4-a716-446655440000"),
         ("token_type=x&author=y", "token_type=x&author=y"),
@@ -278,12 +285,13 @@ def test_query_string_keeps_everything_but_its_secrets(raw: str, expected: str) 
     assert redactor.query(raw) == expected
 
 
-def test_value_behind_many_encodings_is_masked_unseen() -> None:
-    nested = "token=abc"
+@pytest.mark.parametrize("hidden", ["p=1&token=abcdef", JWT])
+def test_value_behind_many_encodings_is_masked_unseen(hidden: str) -> None:
+    nested = "".join(f"%{ord(character):02x}" for character in hidden)
     for _ in range(8):
-        nested = nested.replace("%", "%25").replace("=", "%3D")
+        nested = nested.replace("%", "%25")
 
-    assert "abc" not in redactor.query(f"a=1&next={nested}")
+    assert redactor.query(f"a=1&next={nested}&{nested}") == f"a=1&next={MASK}&{MASK}"
 
 
 def test_headers_keep_all_but_the_secret_ones() -> None:
@@ -473,15 +481,15 @@ ADVERSARIAL = [
 
 
 def _fast(work: Callable[[], object]) -> bool:
-    """Whether 200,000 characters take under a second, which a quadratic pattern never does."""
-    started = time.perf_counter()
+    """Whether 100,000 characters take under two seconds of this process, which a quadratic pattern never does."""
+    started = time.process_time()
     work()
-    return time.perf_counter() - started < 1
+    return time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("unit", ADVERSARIAL)
 def test_hostile_text_takes_linear_time(unit: str) -> None:
-    text = (unit * (200_000 // len(unit) + 1))[:200_000]
+    text = (unit * (100_000 // len(unit) + 1))[:100_000]
 
     assert _fast(lambda: redactor.text(text))
     assert _fast(lambda: redactor.query(text))
@@ -490,6 +498,6 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
 @pytest.mark.parametrize("content_type", ["application/json", "text/html", "multipart/form-data; boundary=a"])
 @pytest.mark.parametrize("unit", ADVERSARIAL)
 def test_hostile_body_takes_linear_time(unit: str, content_type: str) -> None:
-    raw = (unit * (200_000 // len(unit) + 1))[:200_000].encode()
+    raw = (unit * (100_000 // len(unit) + 1))[:100_000].encode()
 
     assert _fast(lambda: redactor.body(raw, content_type, total_size=len(raw), sha256=None, truncated=False))

@@ -171,7 +171,8 @@ def test_multipart_fields_are_redacted_and_files_described() -> None:
         b'Content-Disposition: form-data; name="title"\r\n\r\nHello\r\nworld',
         b'Content-Disposition: form-data; name="password"\r\n\r\nhunter2',
         b'Content-Disposition: form-data; name="note"\r\n\r\ntoken=abc',
-        b'Content-Disposition: form-data; name="photo"; filename="me;=.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG\0',
+        b'Content-Disposition: form-data; name="photo"; filename="me;=.png"\r\n'
+        b"Content-Type: image/png\r\n\r\n\x89PNG\0",
         b'Content-Disposition: form-data; name="title"\r\n\r\nagain',
     )
 

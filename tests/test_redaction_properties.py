@@ -58,7 +58,7 @@ STYLES = st.fixed_dictionaries(
 
 @st.composite
 def planted(draw: st.DrawFn) -> Any:
-    """A document with the canary somewhere: beside a secret's name, in a text, in JSON in a string, many levels down."""
+    """A document with the canary in it: beside a secret's name, in a text, in JSON in a string, many levels down."""
     shape = draw(st.sampled_from(["key", "list", "dict", "carrier", "json"]))
     key = draw(st.sampled_from(SECRET_KEYS))
     around = draw(WORDS)

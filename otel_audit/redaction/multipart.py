@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["MAX_PARTS", "Part", "parts"]
+__all__ = ["Part", "parts"]
 
-MAX_PARTS: Final = 10_000
 _MAX_HEADERS: Final = 4096  # bytes of one part
 _BOUNDARY: Final = re.compile(r"[ -~]{0,200}[!-~]\Z")
 _NAME: Final = re.compile(r'[;\s](name|filename)(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))', re.IGNORECASE)
@@ -34,7 +33,7 @@ class Part:
 
 
 def parts(raw: bytes, boundary: str, *, truncated: bool) -> Iterator[Part] | None:
-    """Yield the parts of ``raw``, one more than `MAX_PARTS` at most; None where the boundary is none."""
+    """Yield the parts of ``raw``; None where the boundary is none."""
     if _BOUNDARY.match(boundary) is None:
         return None
     return _parts(raw, b"--" + boundary.encode("ascii"), truncated)
@@ -42,9 +41,7 @@ def parts(raw: bytes, boundary: str, *, truncated: bool) -> Iterator[Part] | Non
 
 def _parts(raw: bytes, delimiter: bytes, truncated: bool) -> Iterator[Part]:
     position = raw.find(delimiter)
-    for _ in range(MAX_PARTS + 1):
-        if position < 0:
-            return
+    while position >= 0:
         begin = position + len(delimiter)
         if raw.startswith(b"--", begin):
             return

@@ -192,7 +192,7 @@ def _is_credential(scheme: str, value: str) -> bool:
 
 def _holds_colon(value: str) -> bool:
     """Whether ``value`` is base64 of ``user:password``, maybe with its end cut off."""
-    value = value.rstrip("=")
+    value = value.rstrip("=").replace("-", "+").replace("_", "/")
     if len(value) % 4 == 1:
         value = value[:-1]
     try:

@@ -23,6 +23,7 @@ __all__ = ["Body", "mask_body"]
 #: A form that came without its content type.
 _FORM: Final = re.compile(r"[\w.\-%\[\]]{1,200}=[^\s{\"<]*+\Z")
 
+_MAX_PARTS: Final = 10_000
 _CHANGES: Final = {
     (False, False): (),
     (True, False): ("redacted",),
@@ -71,8 +72,8 @@ def _multipart(raw: bytes, boundary: str, engine: Engine, *, truncated: bool) ->
     entries: list[dict[str, Any]] = []
     redacted = False
     for part in parts:
-        if len(entries) == multipart.MAX_PARTS:
-            entries.append({"cut": f"more than {multipart.MAX_PARTS} parts"})
+        if len(entries) == _MAX_PARTS:
+            entries.append({"cut": f"more than {_MAX_PARTS} parts"})
             truncated = True
             break
         entry, changed = _entry(part, engine)

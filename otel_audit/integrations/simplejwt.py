@@ -98,16 +98,18 @@ def _derived(thing: Any, module: str, table: tuple[tuple[str, str], ...]) -> str
 
 def _token_answered(request: Any, action: str, attempt: Attempt, status: int) -> None:
     subject = _subject(attempt.claims)
+    extra: dict[str, Any] = {}
+    if attempt.claims is not None and (subject is None or status >= 400):
+        extra["subject"] = attempt.claims.get(_claim())  # a token that is refused stands for nobody
     if status >= 400:
-        extra: dict[str, Any] = {} if subject is None else {"subject": subject.pk}  # it signed nobody in
         reason = reason_of(attempt.error, status)
         record(request, action, OUTCOME_FAILURE, method=METHOD, reason=reason, **extra)
         return
     if action == VERIFY:
         return
+    if action == LOGOUT:
+        extra["revoked"] = attempt.revoked  # without the blacklist app the view answers the same
     acts_as(scope_of(request), subject)
-    # Without the blacklist app the view answers the same, and the token stays good.
-    extra = {"revoked": attempt.revoked} if action == LOGOUT else {}
     record(request, action, OUTCOME_SUCCESS, user=subject, method=METHOD, **extra)
 
 
@@ -115,7 +117,7 @@ def _subject(claims: Mapping[str, Any] | None) -> Subject | None:
     """Return whom a token was issued to that SimpleJWT has verified; no query is made for it."""
     from rest_framework_simplejwt.settings import api_settings
 
-    key = None if claims is None else claims.get(api_settings.USER_ID_CLAIM)
+    key = None if claims is None else claims.get(_claim())
     if claims is None or key is None:
         return None
     primary = get_user_model()._meta.pk.name
@@ -124,6 +126,12 @@ def _subject(claims: Mapping[str, Any] | None) -> Subject | None:
         return None  # the claim holds another field than the one that names the actor
     name = claims.get(get_user_model().USERNAME_FIELD)
     return Subject(str(key), name if isinstance(name, str) else "")
+
+
+def _claim() -> str:
+    from rest_framework_simplejwt.settings import api_settings
+
+    return str(api_settings.USER_ID_CLAIM)
 
 
 # ── serializers ─────────────────────────────────────────────────────────────────────────────────

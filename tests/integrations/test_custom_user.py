@@ -16,11 +16,12 @@ def test_users_without_a_username_are_recorded_by_their_own_name_and_key() -> No
     assert found.returncode == 0, found.stderr
     key = "ada-1"
     assert json.loads(found.stdout) == [
-        ["Sign in", "LOGIN", key, "ada@example.com", "session"],
-        ["Failed", "LOGIN", None, "ada@example.com", "session"],
-        ["Sign in", "LOGIN", key, "ada@example.com", "simplejwt"],
-        ["Failed", "LOGIN", None, "ada@example.com", "simplejwt"],
-        ["Failed", "LOGIN", key, "ada@example.com", "simplejwt"],
-        ["Refresh", "REFRESH", key, "", "simplejwt"],
-        ["Sign out", "LOGOUT", key, "ada@example.com", "session"],
+        ["Sign in", "LOGIN", key, "ada@example.com", "session", None],
+        ["Failed", "LOGIN", None, "ada@example.com", "session", None],
+        ["Sign in", "LOGIN", key, "ada@example.com", "simplejwt", None],
+        ["Failed", "LOGIN", None, "ada@example.com", "simplejwt", None],
+        ["Failed", "LOGIN", key, "ada@example.com", "simplejwt", None],
+        ["Refresh", "REFRESH", key, "", "simplejwt", None],
+        ["Sign out", "LOGOUT", key, "", "simplejwt", {"revoked": False}],  # there is no blacklist app
+        ["Sign out", "LOGOUT", key, "ada@example.com", "session", None],
     ]

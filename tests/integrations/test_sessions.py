@@ -10,6 +10,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 from django.test import AsyncClient, Client
 
+from otel_audit import actor
 from otel_audit.testing import AuditRecords
 
 from .conftest import PASSWORD, only, told
@@ -204,6 +205,14 @@ def test_script_that_fails_to_authenticate_is_recorded(db: None, records: AuditR
     (found,) = records.logins
     assert told(found) == ("Failed", "LOGIN", "failure", None, "ada")
     assert (found.request_id, found.actor_type) == (None, "system")
+
+
+def test_script_that_says_who_it_is_acts_as_that(db: None, records: AuditRecords) -> None:
+    with actor("system", "nightly-import"):
+        authenticate(username="ada", password="guess")
+
+    (found,) = records.logins
+    assert (found.username, found.actor_name, found.actor_type) == ("ada", "nightly-import", "system")
 
 
 def test_script_that_signs_somebody_in_is_recorded(user: User, records: AuditRecords) -> None:

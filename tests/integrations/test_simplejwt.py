@@ -186,6 +186,16 @@ def test_refresh_is_recorded_with_the_user_of_the_token(
     assert (login.method, records.requests[0].user) == ("simplejwt", str(user.pk))
 
 
+def test_claim_that_is_not_the_actors_key_is_kept_aside(api: APIClient, user: User, records: AuditRecords) -> None:
+    with override_settings(OTEL_AUDIT={"USER_PK_NAME": "username"}):
+        api.post("/token/refresh/", {"refresh": str(RefreshToken.for_user(user))})
+        api.post("/token/", GOOD)
+
+    refreshed, signed_in = records.logins
+    assert (refreshed.user, refreshed.extra_informations) == (None, {"subject": str(user.pk)})
+    assert (signed_in.user, signed_in.extra_informations) == ("ada", None)
+
+
 def test_refresh_token_from_a_cookie_is_recorded(api: APIClient, user: User, records: AuditRecords) -> None:
     api.cookies["refresh"] = str(RefreshToken.for_user(user))
 

@@ -247,7 +247,10 @@ def silent_login(request: HttpRequest) -> HttpResponse:
 
 
 def silent_json_login(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(status=json.loads(request.body)["status"])
+    try:
+        return HttpResponse(status=json.loads(request.body)["status"])
+    except ValueError:
+        return HttpResponse(status=401)
 
 
 def says_so_in_meta(request: HttpRequest) -> JsonResponse:

@@ -64,8 +64,10 @@ def main() -> None:
         Client().post("/token/", {"mail": NAME, "password": PASSWORD})
         Person.objects.update(is_active=True)
         Client().post("/token/refresh/", {"refresh": tokens["refresh"]})
+        Client().post("/token/blacklist/", {"refresh": tokens["refresh"]})
         browser.post("/logout/")
-        rows = [[row.status, row.action, row.user, row.username, row.method] for row in records.logins]
+        names = ("status", "action", "user", "username", "method", "extra_informations")
+        rows = [[getattr(row, name) for name in names] for row in records.logins]
     sys.stdout.write(json.dumps(rows))
 
 

@@ -6,7 +6,7 @@ from django.contrib.auth import login, logout
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
-from rest_framework_simplejwt.views import token_obtain_pair, token_refresh
+from rest_framework_simplejwt.views import token_blacklist, token_obtain_pair, token_refresh
 
 
 def sign_in(request: HttpRequest) -> HttpResponse:
@@ -28,4 +28,5 @@ urlpatterns = [
     path("logout/", sign_out),
     path("token/", token_obtain_pair),
     path("token/refresh/", token_refresh),
+    path("token/blacklist/", token_blacklist),
 ]

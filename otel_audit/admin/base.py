@@ -77,12 +77,12 @@ _SPAN_ID: Final = re.compile(r"[0-9a-fA-F]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """A table of related rows below the fields of a detail page; ``more`` is a link to those it leaves out."""
+    """A table of related rows on a detail page; ``more`` is a link to those it leaves out."""
 
     title: Any
     columns: Sequence[Any]
     rows: Sequence[Sequence[Any]]
-    empty: Any
+    empty: Any = ""
     more: str | SafeString = ""
     #: Numbers of the rows that belong to the row above them.
     indented: frozenset[int] = field(default_factory=frozenset)
@@ -195,10 +195,16 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Show the fields and, below them, the related rows that the user may see."""
+        """Show the first fields, the related rows that the user may see, and the other fields."""
         obj = context.get("original")
-        context["related_tables"] = [] if obj is None else self.related(request, obj)
+        if obj is not None:
+            context["related_tables"] = self.related(request, obj)
+            context["subtitle"] = self.headline(obj)[:120] or str(obj)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def headline(self, obj: Any) -> str:
+        """Return what the detail page is headed with."""
+        return str(obj.name)
 
     def related(self, request: HttpRequest, obj: Any) -> list[Related]:
         """Return the tables of rows that belong to ``obj``."""
@@ -210,16 +216,17 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_report"
         return reverse(name, current_app=self.admin_site.name) + report_query(request)
 
-    @admin.display(description=_("Began at"), ordering="id")
+    @admin.display(description=_("Began at (UTC)"), ordering="id")
     def began(self, obj: AuditEvent) -> SafeString:
         """Return when it began; ids sort by that time."""
-        return format_html('<span class="oa-time">{}</span>', moment(obj.datetime).removesuffix(" UTC"))
+        whole = moment(obj.datetime)
+        return format_html('<span class="oa-time" title="{}">{}</span>', whole, whole[: -len("000 UTC")])
 
     @admin.display(description=_("Actor"))
     def actor(self, obj: AuditEvent) -> str | SafeString:
         """Return the name of the actor, else the key."""
         key = getattr(obj, "user", None) or getattr(obj, "created_by", None)
-        return shortened(obj.actor_name or key or "", 40)
+        return shortened(obj.actor_name or key or "", 30)
 
     @admin.display(description=_("Trace"))
     def trace(self, obj: AuditEvent) -> str | SafeString:
@@ -234,7 +241,7 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     @admin.display(description=_("Name"))
     def name_short(self, obj: Any) -> str | SafeString:
         """Return the name, cut where it is long."""
-        return shortened(obj.name, 60)
+        return shortened(obj.name, 40)
 
     @admin.display(description=_("Duration (ms)"))
     def took_ms(self, obj: Any) -> str:

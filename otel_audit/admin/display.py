@@ -36,6 +36,7 @@ __all__ = [
     "registration_mark",
     "shortened",
     "status_mark",
+    "time",
     "trace_link",
 ]
 
@@ -87,6 +88,11 @@ def status_mark(request: RequestAuditEvent) -> SafeString:
 def moment(value: datetime) -> str:
     """Return a time in UTC with microseconds, whatever the time zone of the site."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds") + " UTC"
+
+
+def time(value: datetime) -> SafeString:
+    """Return a time in UTC on one line."""
+    return format_html('<span class="oa-time">{}</span>', moment(value))
 
 
 def duration(value: float | None) -> str:

@@ -69,6 +69,10 @@ class RequestAdmin(AuditAdmin):
         PROVENANCE,
     )
 
+    def headline(self, obj: Any) -> str:
+        """Return method and path."""
+        return f"{obj.method} {obj.url}"
+
     def related(self, request: HttpRequest, obj: Any) -> list[Related]:
         """Return the sign-ins and processes of the request."""
         return [*logins_of(self, request, obj), *processes_of(self, request, obj)]
@@ -145,6 +149,10 @@ class LoginAdmin(AuditAdmin):
         EXTRA,
         PROVENANCE,
     )
+
+    def headline(self, obj: Any) -> str:
+        """Return what it was and who."""
+        return " · ".join(filter(None, [str(obj.get_status_display()), obj.username or obj.actor_name]))
 
     def related(self, request: HttpRequest, obj: Any) -> list[Related]:
         """Return the request in which it happened."""

@@ -77,7 +77,7 @@ class ProcessAdmin(AuditAdmin):
     def request_link(self, obj: ProcessAuditEvent) -> str | SafeString:
         """Return a link to the request."""
         request = loaded(obj, "request")
-        text = f"{request.method} {request.url[:40]}" if request else ""
+        text = f"{request.method} {request.url[:30]}" if request else ""
         return record_link(self, RequestAuditEvent, obj.request_id, text)
 
     @admin.display(description=gettext_lazy("Request"))
@@ -127,7 +127,7 @@ class StepAdmin(AuditAdmin):
     @admin.display(description=gettext_lazy("Name"))
     def name_short(self, obj: StepAuditEvent) -> str | SafeString:
         """Return order and name, cut where it is long."""
-        return shortened(obj.name if obj.order is None else f"{obj.order}. {obj.name}", 60)
+        return shortened(obj.name if obj.order is None else f"{obj.order}. {obj.name}", 40)
 
     @admin.display(description=gettext_lazy("Registrations"))
     def came(self, obj: Any) -> str:
@@ -138,7 +138,7 @@ class StepAdmin(AuditAdmin):
     def process_link(self, obj: StepAuditEvent) -> str | SafeString:
         """Return a link to the process."""
         process = loaded(obj, "process")
-        return record_link(self, ProcessAuditEvent, obj.process_id, process.name[:60] if process else "")
+        return record_link(self, ProcessAuditEvent, obj.process_id, process.name[:40] if process else "")
 
     @admin.display(description=gettext_lazy("Process"))
     def process_shown(self, obj: StepAuditEvent) -> str | SafeString:
@@ -185,7 +185,7 @@ class RegistrationAdmin(AuditAdmin):
     def step_link(self, obj: RegistrationAuditEvent) -> str | SafeString:
         """Return a link to the step."""
         step = loaded(obj, "step")
-        return record_link(self, StepAuditEvent, obj.step_id, step.name[:60] if step else "")
+        return record_link(self, StepAuditEvent, obj.step_id, step.name[:40] if step else "")
 
     @admin.display(description=gettext_lazy("Success"))
     def success_shown(self, obj: RegistrationAuditEvent) -> SafeString:

@@ -26,6 +26,7 @@ from otel_audit.admin.display import (
     registration_mark,
     shortened,
     status_mark,
+    time,
 )
 from otel_audit.models import (
     LoginAuditEvent,
@@ -60,7 +61,7 @@ def logins_of(admin: AuditAdmin, request: HttpRequest, event: RequestAuditEvent)
     ]
     more = _more(admin, LoginAuditEvent, len(found), request=event.pk)
     columns = [_("Began at"), _("Event"), _("User name"), _("Method"), _("Reason")]
-    return [Related(_("Sign-ins in this request"), columns, rows, _("No sign-in happened in this request."), more)]
+    return [Related(_("Sign-ins in this request"), columns, rows, more=more)] if rows else []
 
 
 def processes_of(admin: AuditAdmin, request: HttpRequest, event: RequestAuditEvent) -> list[Related]:
@@ -73,14 +74,14 @@ def processes_of(admin: AuditAdmin, request: HttpRequest, event: RequestAuditEve
         [
             record_link(admin, ProcessAuditEvent, process.pk, process.name or str(process.pk)),
             derived_mark(process.derived_outcome),
-            moment(process.datetime),
+            time(process.datetime),
             duration(process.duration_ms),
         ]
         for process in found[:LIMIT]
     ]
     more = _more(admin, ProcessAuditEvent, len(found), request=event.pk)
     columns = [_("Process"), _("Outcome"), _("Began at"), _("Duration (ms)")]
-    return [Related(_("Processes of this request"), columns, rows, _("This request began no process."), more)]
+    return [Related(_("Processes of this request"), columns, rows, more=more)] if rows else []
 
 
 def request_of(admin: AuditAdmin, request: HttpRequest, row: Any) -> list[Related]:
@@ -93,7 +94,7 @@ def request_of(admin: AuditAdmin, request: HttpRequest, row: Any) -> list[Relate
     if found is not None:
         link = record_link(admin, RequestAuditEvent, found.pk, f"{found.method} {found.url}"[:120])
         actor = shortened(found.actor_name or found.user or "")
-        rows = [[link, status_mark(found), actor, moment(found.datetime), duration(found.response_time)]]
+        rows = [[link, status_mark(found), actor, time(found.datetime), duration(found.response_time)]]
     return [Related(_("Request"), columns, rows, _("The request left no record in this database."))]
 
 
@@ -194,7 +195,7 @@ def _step_cells(admin: AuditAdmin, step: Any) -> list[Any]:
         record_link(admin, StepAuditEvent, step.pk, name or str(step.pk)),
         derived_mark(step.derived_outcome),
         came,
-        moment(step.datetime),
+        time(step.datetime),
         duration(step.duration_ms),
     ]
 
@@ -204,7 +205,7 @@ def _registration_cells(admin: AuditAdmin, registration: RegistrationAuditEvent,
         record_link(admin, RegistrationAuditEvent, registration.pk, registration.name or str(registration.pk)),
         registration_mark(registration),
         beyond or shortened(registration.description or "", 120),
-        moment(registration.datetime),
+        time(registration.datetime),
         NOTHING,
     ]
 

@@ -136,7 +136,7 @@ def test_one_text_instead_of_a_list_is_refused() -> None:
 
 
 def test_nobody_is_trusted_by_default() -> None:
-    assert NOBODY == Networks()
+    assert parse_networks([]) == Networks(networks=(), unix=False)
     assert not NOBODY.trust(ipaddress.ip_address("127.0.0.1"))
     assert not NOBODY.trust(None)
 
@@ -150,4 +150,4 @@ def test_result_is_one_address_or_none(remote: str, forwarded_for: str | None, f
         address = client_address(remote, forwarded_for, forwarded, trusted)
 
         assert address is None or len(address) <= 64
-        assert address is None or address in {str(ipaddress.ip_address(address))}
+        assert address is None or not address.strip("0123456789abcdef.:")

@@ -40,7 +40,7 @@ _ABOUT_LAST: Final = frozenset(
     len size policy required enabled disabled changed valid invalid verified status strength version algorithm alg
     scope scopes issuer usage limit limits used consent accepted domain samesite secure httponly field fields name
     names label placeholder validators validation format prefix backend class classes url uri endpoint per ratio rate
-    index reset exempt pair""".split()  # noqa: SIM905  # a table of words
+    index reset exempt pair form mismatch incorrect generator hasher hashers error errors help""".split()  # noqa: SIM905  # a table of words
 )
 _ABOUT_FIRST: Final = frozenset(["is", "has", "had", "max", "min", "num", "total", "count", "n", "requires", "needs"])
 _COUNTED: Final = frozenset(["input", "output", "prompt", "completion", "cached", "reasoning", "max", "total", "used"])

@@ -129,7 +129,8 @@ class PairMasker:
             return None
         if not quote and after[5] == ":" and _HEADER.match(text, start, end):
             return source.values.header_line(after.end())
-        return source.values.value(after.end(), quote)
+        same_line = "\n" not in text[after.end(2) : after.end()]
+        return source.values.value(after.end(), quote, same_line=same_line)
 
     def _secret(self, text: str, start: int, end: int, floor: int, *, quoted: bool) -> bool:
         if self._names.secret(text[start : min(end, start + _MAX_NAME)]):

@@ -23,11 +23,11 @@ def mask_query(raw: str, engine: Engine) -> str:
     return _SEGMENT.sub(lambda match: _segment(match[0], engine), raw)
 
 
-def _clean(raw: str, engine: Engine) -> bool:
-    """Whether there is nothing to mask: one look at the whole, for most query strings the only one."""
+def _clean(raw: str, engine: Engine, *, names: bool = True) -> bool:
+    """Whether there is nothing to mask; with ``names`` a secret's name alone is too much, which is quicker to see."""
     text = unquote_plus(raw)
     for _ in range(_MAX_ENCODINGS):
-        if engine.suspects(text):
+        if (names and engine.suspects(text)) or engine.mask(text) != text:
             return False
         decoded = unquote(text)
         if decoded == text:
@@ -40,13 +40,16 @@ def _segment(segment: str, engine: Engine) -> str:
     key, equals, value = segment.partition("=")
     if equals and engine.names.secret(unquote_plus(key)):
         return f"{key}={MASK}" if value else segment
+    whole = f"{key}={MASK}" if equals else MASK
     text = unquote_plus(segment)
     for _ in range(_MAX_ENCODINGS):
         masked = engine.mask(text)
         if masked != text:
+            if not _clean(masked, engine, names=False):
+                return whole  # there is more behind another encoding
             return masked if text == segment else quote(masked, safe=_SAFE).replace(" ", "+")
         decoded = unquote(text)
         if decoded == text:
             return segment
         text = decoded
-    return f"{key}={MASK}" if equals else MASK  # nobody needs so many encodings, but to hide something
+    return whole  # nobody needs so many encodings, but to hide something

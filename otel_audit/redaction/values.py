@@ -19,7 +19,7 @@ _JSON_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _OPENER: Final = re.compile(r"[bBuUrRfF]{0,2}+(\\*+)([\"'])")
 _QUOTE: Final = re.compile(r"(?<!\\)(\\*+)([\"'])")
 _STRING_END: Final = re.compile(r"[\"']\s*+(?:[,}\])]|\Z|(?<=\s)[+%]\s)")
-_LITERAL: Final = re.compile(r"(?:null|true|false|None|True|False|undefined)(?![\w.\-])")
+_LITERAL: Final = re.compile(r"(?:null|true|false|None|True|False|undefined|%[srd])(?![\w.\-])")
 _BRACKET: Final = re.compile(r"(?<!\\)(\\*+)([\"'])|[\[\]{}()]")
 _HEADER_LINE: Final = re.compile(r"(?:[^\r\n\"'\\]++|\\(?![rn\"'\\]))*+")
 #: Punctuation belongs to a bare value unless something follows it that shows the value's end.
@@ -58,12 +58,13 @@ class Values:
         self._backslashes = "\\\\" in text
         self._from, self._limit = 1, 0
 
-    def value(self, position: int, key_quote: str) -> Span | None:
+    def value(self, position: int, key_quote: str, *, same_line: bool = True) -> Span | None:
         """Return the value at ``position``; None where it is empty, ``null``, a boolean or masked already.
 
         Args:
             position: behind the separator and its blanks.
             key_quote: the quote of the key with its backslashes; what was no string becomes one with this quote.
+            same_line: whether the value stands in the key's line; the next line after ``case "token":`` is no value.
         """
         text = self._text
         if self._json and key_quote == '"' and (string := _JSON_STRING.match(text, position)) is not None:
@@ -77,7 +78,8 @@ class Values:
         mask = f"{key_quote}{MASK}{key_quote}"
         if text[position] in "[{(":
             return Span(position, self._container_end(position, max(0, len(key_quote) - 1), limit), mask)
-        if _LITERAL.match(text, position, limit) is not None:
+        elsewhere = not (same_line or self._json or text[position] in "-0123456789")
+        if elsewhere or _LITERAL.match(text, position, limit) is not None:
             return None
         end = self._bare_end(position, limit)
         return Span(position, end, mask) if end > position else None

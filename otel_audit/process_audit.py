@@ -13,14 +13,18 @@ step spans end with the request at the latest.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from django.core.exceptions import SynchronousOnlyOperation
+
 from otel_audit import attributes as keys
+from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 from otel_audit.processes import Process, Step, emit_registration
 from otel_audit.request_scope import RequestScope, scope_of
-from otel_audit.scope import Note, current_note, current_request
+from otel_audit.scope import Actor, Note, current_request
 
 __all__ = ["ProcessAudit"]
 
@@ -61,19 +65,18 @@ class ProcessAudit:
     def save_model(self, model: _M) -> _M:
         """Record a process, step or registration event; return it with its key and ``created_by`` set."""
         instance: Any = model
-        user = getattr(self.request, "user", None)
-        if user is not None and user.is_authenticated and not instance.created_by:
-            instance.created_by = str(user.pk)
         with edge("ProcessAudit.save_model"):
             kind = instance._meta.model_name
-            if kind == _REGISTRATION:
-                self._register(instance)
-            elif kind == _STEP:
-                self._begin(Step(instance.name, self._attributes(instance), self._extra(instance)), instance)
-            elif kind == _PROCESS:
-                self._begin(Process(instance.name, self._attributes(instance), self._extra(instance)), instance)
-            else:
+            if kind not in (_PROCESS, _STEP, _REGISTRATION):
                 raise TypeError(f"save_model() got {model!r}; give it a process, step or registration event.")
+            named = instance.created_by
+            if not named:
+                instance.created_by = self._signed_in()
+            acting = Actor(str(named), str(named), keys.ACTOR_USER) if named else None
+            if kind == _REGISTRATION:
+                self._register(instance, acting)
+            else:
+                self._begin(instance, acting)
         return model
 
     def close(self, scope: RequestScope | None = None) -> None:
@@ -86,15 +89,27 @@ class ProcessAudit:
                 end_time_ns=self._last_registered_ns.get(key),
             )
 
-    def _begin(self, running: Process | Step, instance: Any) -> None:
-        outer = current_note.get()
-        process = self._spans.get(getattr(instance, "process_id", None))
-        if process is not None:
-            current_note.set(process.note)
+    def _signed_in(self) -> str | None:
+        """Return the key of the signed-in user; in an event loop only where somebody has asked for it already."""
+        scope = scope_of(self.request) if self.request is not None else None
+        actor = scope.actor() if scope is not None else None
+        if actor is not None:
+            return actor.id
         try:
-            running.begin(make_current=False)
-        finally:
-            current_note.set(outer)
+            user = getattr(self.request, "user", None)
+            return str(user.pk) if user is not None and user.is_authenticated else None
+        except SynchronousOnlyOperation:
+            return None  # the row has it: the guard resolves it
+
+    def _begin(self, instance: Any, acting: Actor | None) -> None:
+        kind = Step if instance._meta.model_name == _STEP else Process
+        running = kind(instance.name or "", self._attributes(instance), self._extra(instance))
+        parent = self._spans.get(getattr(instance, "process_id", None))
+        if isinstance(parent, Process):
+            running.of(parent)
+        running.begin(make_current=False)
+        if running.note is not None and acting is not None:
+            running.note.ambient = acting
         self._spans[instance.pk] = running
         scope = scope_of(self.request) if self.request is not None else None
         if scope is None or scope.finished:
@@ -103,21 +118,19 @@ class ProcessAudit:
         elif self.close not in scope.at_exit:
             scope.at_exit.append(self.close)
 
-    def _register(self, instance: Any) -> None:
+    def _register(self, instance: Any, acting: Actor | None) -> None:
+        if not conf.enabled:
+            return
         running = self._spans.get(instance.step_id)
         note, span = (running.note, running.span) if running is not None else (None, None)
         if note is None:
-            note = Note(
-                keys.KIND_STEP,
-                str(instance.step_id),
-                scope=current_request.get(),
-                step_id=str(instance.step_id),
-            )
+            step_id = None if instance.step_id is None else str(instance.step_id)
+            note = Note(keys.KIND_STEP, step_id or "", scope=current_request.get(), step_id=step_id)
         emit_registration(
-            note,
+            note if acting is None else replace(note, ambient=acting),
             span,
             success=bool(instance.success),
-            name=instance.name,
+            name=instance.name or "",
             description=instance.description or "",
             extra=self._extra(instance),
             id=str(instance.pk),

@@ -13,12 +13,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import reprlib
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
+from weakref import ref
 
 from django.core import signing
 from opentelemetry import context as otel_context
@@ -61,7 +64,7 @@ class _Recorded:
     kind: str
 
     def __init__(self, name: str, attributes: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
-        self.name = name
+        self.name = str(name)
         self._attributes = {
             keys.AUDIT_KIND: self.kind,
             **{k: v for k, v in attributes.items() if v not in (None, "")},
@@ -69,6 +72,7 @@ class _Recorded:
         self._extra = dict(extra)
         self._span: Span = trace.INVALID_SPAN
         self._note: Note | None = None
+        self._parent: Process | None = None
         self._outer: Note | None = None
         self._token: Any = None
 
@@ -104,11 +108,15 @@ class _Recorded:
             return
         with edge(f"{self.kind}.begin"):
             delivery().start()
-            self._span, self._note, recorded_by_site = _start_span(self.name, self._attributes)
+            outer, context = current_note.get(), self._enter_parent()
+            try:
+                self._span, self._note, recorded_by_site = _start_span(self.name, self._attributes, context)
+            finally:
+                current_note.set(outer)
             if self._extra:
                 self._note.facts["extra"] = conf.redactor.value(self._extra)
             if make_current:
-                self._outer = current_note.get()
+                self._outer = outer
                 current_note.set(self._note)
                 if recorded_by_site:
                     self._token = otel_context.attach(trace.set_span_in_context(self._span))
@@ -116,19 +124,34 @@ class _Recorded:
     def end(self, error: BaseException | None = None, *, end_time_ns: int | None = None) -> None:
         """End the span, as failed when ``error`` is given; ``with`` does it for you."""
         note = self._note
-        if note is None or not self._span.is_recording():
+        if note is None:
             return
         with edge(f"{self.kind}.end"):
-            if error is not None:
-                note.facts["error"] = describe_exception(error)
-                self._span.set_attribute(keys.ERROR_TYPE, note.facts["error"]["type"])
-                self._span.set_status(Status(StatusCode.ERROR))
-            self._span.end(end_time_ns)
-            if self._token is not None:
-                otel_context.detach(self._token)
-                self._token = None
-            if current_note.get() is note:
-                current_note.set(self._outer)
+            if self._span.is_recording():
+                if error is not None:
+                    note.facts["error"] = describe_exception(error)
+                    self._span.set_attribute(keys.ERROR_TYPE, note.facts["error"]["type"])
+                    self._span.set_status(Status(StatusCode.ERROR))
+                self._span.end(end_time_ns)
+            self._leave(note)
+
+    def _enter_parent(self) -> otel_context.Context | None:
+        """Make the process that this step was asked from the enclosing one, where the code runs outside of it."""
+        parent = self._parent
+        if parent is None or parent.note is None:
+            return None
+        enclosing = note_of(trace.get_current_span()) or current_note.get()
+        if enclosing is not None and enclosing.process_id == parent.note.process_id:
+            return None
+        current_note.set(parent.note)
+        return trace.set_span_in_context(parent.span)
+
+    def _leave(self, note: Note) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+            self._token = None
+        if current_note.get() is note:
+            current_note.set(self._outer)
 
     def _outside_request(self) -> bool:
         return self._note is not None and (self._note.scope is None or self._note.scope.finished)
@@ -173,10 +196,13 @@ class _Recorded:
 
         return run  # type: ignore[return-value]  # same signature, kept by functools.wraps
 
+    def of(self, parent: Process | None) -> Self:
+        """Make ``parent`` the process that this belongs to, wherever it runs; return this."""
+        self._parent = parent
+        return self
+
     def _again(self) -> _Recorded:
-        fresh = object.__new__(type(self))
-        _Recorded.__init__(fresh, self.name, self._attributes, self._extra)
-        return fresh
+        return type(self)(self.name, self._attributes, self._extra).of(self._parent)
 
 
 class Step(_Recorded):
@@ -211,34 +237,32 @@ class Process(_Recorded):
     kind = keys.KIND_PROCESS
 
     def step(self, name: str, expect: int = 1, order: int | None = None, description: str = "", **extra: Any) -> Step:
-        """Return a step of this process; see the function `step`."""
-        return step(name, expect, order, description, **extra)
+        """Return a step of this process, wherever it runs; see the function `step`."""
+        return step(name, expect, order, description, **extra).of(self)
 
 
 class Resumed(Process):
     """A process that began elsewhere: its steps here belong to the row there. Has no row of its own."""
 
-    def __init__(self, note: Note, parent: otel_context.Context) -> None:
+    def __init__(self, note: Note | None, parent: otel_context.Context) -> None:
         super().__init__("", {}, {})
         self._resumed = note
-        self._parent = parent
+        self._elsewhere = parent
 
     def begin(self, *, make_current: bool = True) -> None:
         """Make the process elsewhere the one that encloses what follows."""
-        if not conf.enabled:
+        if not conf.enabled or self._resumed is None:
             return
         self._note = self._resumed
-        self._span = trace.get_current_span(self._parent)
+        self._span = trace.get_current_span(self._elsewhere)
         self._outer = current_note.get()
         current_note.set(self._note)
-        self._token = otel_context.attach(self._parent)
+        self._token = otel_context.attach(self._elsewhere)
 
     def end(self, error: BaseException | None = None, *, end_time_ns: int | None = None) -> None:
         """Leave the process; how it ended is told by its steps."""
-        if self._token is not None:
-            otel_context.detach(self._token)
-            self._token = None
-            current_note.set(self._outer)
+        if self._note is not None:
+            self._leave(self._note)
 
 
 def process(name: str, description: str = "", **extra: Any) -> Process:
@@ -286,15 +310,16 @@ def emit_registration(
     redactor = conf.redactor
     name = redactor.text(str(name))
     span = span if span is not None else trace.INVALID_SPAN
-    span.add_event(
-        keys.EVENT_REGISTRATION,
-        {
-            keys.AUDIT_REGISTRATION_NAME: name,
-            keys.AUDIT_REGISTRATION_SUCCESS: bool(success),
-            keys.AUDIT_RECORD_ID: registration_id,
-        },
-        timestamp=now,
-    )
+    if span.is_recording():
+        span.add_event(
+            keys.EVENT_REGISTRATION,
+            {
+                keys.AUDIT_REGISTRATION_NAME: name,
+                keys.AUDIT_REGISTRATION_SUCCESS: bool(success),
+                keys.AUDIT_RECORD_ID: registration_id,
+            },
+            timestamp=now,
+        )
     facts = {
         "at": str(now),
         "name": name,
@@ -308,14 +333,22 @@ def emit_registration(
 
 
 def carrier(running: Process) -> dict[str, str]:
-    """Return what another service or task needs to `resume` a process: signed, JSON-able, valid for a week."""
-    if running.note is None:
-        return {}
+    """Return what another service, task or process needs to `resume` a process: signed, JSON-able, valid for a week.
+
+    Of a process that is not recorded it carries that alone, so that `resume` works and records no process.
+    """
     headers: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(
-        headers, trace.set_span_in_context(trace.NonRecordingSpan(running.span_context))
-    )
-    payload = {"process": running.note.process_id, "request": running.note.request_id, **headers}
+    payload: dict[str, Any] = {"process": None}
+    if running.note is not None:
+        TraceContextTextMapPropagator().inject(
+            headers, trace.set_span_in_context(trace.NonRecordingSpan(running.span_context))
+        )
+        payload = {
+            "process": running.note.process_id,
+            "request": running.note.request_id,
+            "order": next(running.note.steps),  # steps elsewhere are numbered on from here
+            **headers,
+        }
     return {_CARRIER_KEY: signing.dumps(payload, salt=_CARRIER_SALT), **headers}
 
 
@@ -325,18 +358,12 @@ def resume(carried: Mapping[str, str]) -> Resumed:
     Raises:
         CarrierError: ``carried`` was not made by `carrier` with this site's ``SECRET_KEY``, or is older than a week.
     """
-    try:
-        payload = signing.loads(carried[_CARRIER_KEY], salt=_CARRIER_SALT, max_age=CARRIER_MAX_AGE_S)
-    except KeyError:
-        raise CarrierError(
-            f"resume() got {sorted(carried)!r} without the key {_CARRIER_KEY!r}; give it the dict that carrier() returned."
-        ) from None
-    except signing.SignatureExpired:
-        raise CarrierError("resume() got a carrier older than a week; begin a process of its own instead.") from None
-    except signing.BadSignature:
-        raise CarrierError(
-            "resume() got a carrier that this site did not sign; both services need the same SECRET_KEY."
-        ) from None
+    if not conf.enabled:
+        return Resumed(None, otel_context.get_current())
+    payload = _payload(carried)
+    context = TraceContextTextMapPropagator().extract(payload, otel_context.get_current())
+    if payload["process"] is None:
+        return Resumed(None, context)
     note = Note(
         keys.KIND_PROCESS,
         payload["process"],
@@ -344,8 +371,27 @@ def resume(carried: Mapping[str, str]) -> Resumed:
         request_id=payload["request"],
         process_id=payload["process"],
         ambient=current_actor.get(),
+        steps=count(payload["order"]),
     )
-    return Resumed(note, TraceContextTextMapPropagator().extract(payload, otel_context.get_current()))
+    return Resumed(note, context)
+
+
+def _payload(carried: Mapping[str, str]) -> dict[str, Any]:
+    signed = carried.get(_CARRIER_KEY) if isinstance(carried, Mapping) else None
+    if not isinstance(signed, str):
+        raise CarrierError(
+            f"resume() got {reprlib.repr(carried)} without a text under {_CARRIER_KEY!r}; "
+            "give it the dict that carrier() returned."
+        )
+    try:
+        payload: dict[str, Any] = signing.loads(signed, salt=_CARRIER_SALT, max_age=CARRIER_MAX_AGE_S)
+    except signing.SignatureExpired:
+        raise CarrierError("resume() got a carrier older than a week; begin a process of its own instead.") from None
+    except signing.BadSignature:
+        raise CarrierError(
+            "resume() got a carrier that this site did not sign; both services need the same SECRET_KEY."
+        ) from None
+    return payload
 
 
 @contextmanager
@@ -377,14 +423,21 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     return {"type": name, "message": redactor.text(message), "stacktrace": redactor.text(stack)}
 
 
-def _start_span(name: str, attributes: Mapping[str, Any]) -> tuple[Span, Note, bool]:
+def _start_span(
+    name: str, attributes: Mapping[str, Any], context: otel_context.Context | None
+) -> tuple[Span, Note, bool]:
     """Start a span of the site's provider, or a private one; return it, its note, and whether it is the site's."""
-    span = site_tracer().start_span(name, attributes=attributes, record_exception=False)
+    span = site_tracer().start_span(name, context, attributes=attributes, record_exception=False)
     note = note_of(span)
     if span.is_recording() and note is not None:
         return span, note, True
-    span = private_tracer().start_span(name, attributes=attributes, record_exception=False)
+    enclosing = current_note.get()
+    if context is None and enclosing is not None and enclosing.private_span is not None:
+        parent = enclosing.private_span()  # it was never made current
+        context = None if parent is None else trace.set_span_in_context(parent)
+    span = private_tracer().start_span(name, context, attributes=attributes, record_exception=False)
     note = note_of(span)
     if note is None:
         raise RuntimeError("the private tracer has no audit span processor; is 'otel_audit' in INSTALLED_APPS?")
+    note.private_span = ref(span)
     return span, note, False

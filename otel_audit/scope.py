@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
+from weakref import ref
 
 __all__ = [
     "Actor",
@@ -59,6 +60,7 @@ class Note:
     """What was known when a process or step span started.
 
     Ids are UUIDv7 as text. ``facts`` holds what travels beside the span, ``steps`` numbers the steps of a process.
+    ``private_span`` refers to the span where that is one of our own provider.
     """
 
     kind: str
@@ -71,6 +73,7 @@ class Note:
     ambient: Actor | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     steps: Iterator[int] = field(default_factory=lambda: count(1))
+    private_span: ref[Any] | None = None
 
     def actor(self) -> Actor | None:
         """Return who acts: the one named by ``actor()``, else who the view acts as."""

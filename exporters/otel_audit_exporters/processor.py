@@ -7,9 +7,10 @@ may arrive in any order.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -23,7 +24,11 @@ from otel_audit.scope import Note, current_actor, current_note, current_request,
 
 __all__ = ["AuditSpanProcessor"]
 
-KIND_REQUEST = "request"
+KIND_REQUEST: Final = "request"
+#: Spans that were let go without having ended, and may still do so in the same garbage collection.
+_MAX_DYING: Final = 64
+
+_Key = tuple[int, int]
 
 
 class AuditSpanProcessor(SpanProcessor):
@@ -37,8 +42,10 @@ class AuditSpanProcessor(SpanProcessor):
 
     def __init__(self, *, server_spans: bool = False) -> None:
         self.server_spans = server_spans
-        # Live spans by (trace id, span id): what on_end gets is a copy. Weak, so a span that never ends is no leak.
-        self._live: WeakValueDictionary[tuple[int, int], Span] = WeakValueDictionary()
+        # Notes by (trace id, span id), as what on_end gets is a copy. Weak, so that a span that never ends is no leak.
+        self._live: dict[_Key, tuple[ref[Span], Note]] = {}
+        # Garbage collection clears weak references first, and only then ends the spans that nobody holds.
+        self._dying: dict[_Key, Note] = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Note what encloses the span; see `otel_audit.scope.Note`."""
@@ -46,7 +53,8 @@ class AuditSpanProcessor(SpanProcessor):
             note = recognise(span, parent_context, server_spans=self.server_spans)
             if note is not None:
                 context = span.get_span_context()
-                self._live[context.trace_id, context.span_id] = span
+                key = (context.trace_id, context.span_id)
+                self._live[key] = ref(span, partial(self._let_go, key)), note
                 _pipeline().span_started(note)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -55,9 +63,18 @@ class AuditSpanProcessor(SpanProcessor):
             context = span.get_span_context()
             if context is None:
                 return
-            live = self._live.pop((context.trace_id, context.span_id), None)
-            if live is not None and (note := note_of(live)) is not None:
+            key = (context.trace_id, context.span_id)
+            _, note = self._live.pop(key, (None, None))
+            note = note or self._dying.pop(key, None)
+            if note is not None:
                 _pipeline().span_ended(span, note)
+
+    def _let_go(self, key: _Key, _: object) -> None:
+        _, note = self._live.pop(key, (None, None))
+        if note is not None:
+            self._dying[key] = note
+            while len(self._dying) > _MAX_DYING:
+                self._dying.pop(next(iter(self._dying)), None)
 
     def shutdown(self) -> None:
         """Hand over what is queued; the pipeline belongs to the process, not to one provider."""
@@ -110,7 +127,8 @@ def note_for(kind: str, span: Any, enclosing: Note | None) -> Note:
         note.process_id = note.record_id
         return note
     note.step_id = note.record_id
-    note.order = attributes.get(AUDIT_STEP_ORDER)
+    order = attributes.get(AUDIT_STEP_ORDER)
+    note.order = order if isinstance(order, int) and not isinstance(order, bool) else None
     if enclosing is not None:
         note.process_id = enclosing.process_id
         note.steps = enclosing.steps

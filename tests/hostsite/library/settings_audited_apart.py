@@ -8,4 +8,4 @@ DATABASES = {
     "audit": REAL_DATABASES.get("audit") or {"ENGINE": "django.db.backends.sqlite3", "NAME": HERE / "audit.sqlite3"},
 }
 DATABASE_ROUTERS = ["otel_audit.routers.AuditRouter"]
-OTEL_AUDIT = {"DATABASE": "audit", "DELIVERY": "spool"}
+OTEL_AUDIT = {"DATABASE": "audit"}

@@ -70,12 +70,12 @@ def client_address(remote_addr: str, forwarded_for: str | None, forwarded: str |
     Returns:
         The address furthest from us that a trusted peer vouches for; None when there is none at all.
     """
-    current = _parse(remote_addr)
+    current = _address(remote_addr)
     if current is None and not _is_unix(remote_addr):
         return None
     if trusted.trust(current):
         for entry in _entries(forwarded_for, forwarded):
-            address = _parse(entry)
+            address = _address(entry)
             if address is None:
                 break
             current = address
@@ -128,11 +128,14 @@ def _reversed_items(header: str) -> Iterator[str]:
     return reversed(items)
 
 
-def _parse(text: str) -> IPv4Address | IPv6Address | None:
+def _address(text: str) -> IPv4Address | IPv6Address | None:
     """Read an address that may carry a port, brackets or a zone; None for anything else."""
+    return _parse(text) if len(text) <= _MAX_ENTRY else None
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
     text = text.strip()
-    if not text or len(text) > _MAX_ENTRY:
-        return None
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -90,7 +90,7 @@ def body_of(document: Any, style: dict[str, Any]) -> str:
 
 
 @given(planted(), STYLES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_planted_secret_never_survives_in_a_body(document: Any, style: dict[str, Any]) -> None:
     text = body_of(document, style)
 
@@ -99,7 +99,7 @@ def test_planted_secret_never_survives_in_a_body(document: Any, style: dict[str,
 
 
 @given(planted(), STYLES, st.floats(0, 1))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_planted_secret_never_survives_in_a_cut_body(document: Any, style: dict[str, Any], where: float) -> None:
     raw = json.dumps(document, **style).encode()
     end = raw.find(CANARY.encode()) + len(CANARY) + int(where * 50)
@@ -111,7 +111,7 @@ def test_planted_secret_never_survives_in_a_cut_body(document: Any, style: dict[
 
 
 @given(planted(), STYLES, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_planted_secret_never_survives_behind_escapes(
     document: Any, style: dict[str, Any], data: st.DataObject
 ) -> None:
@@ -128,13 +128,13 @@ def test_planted_secret_never_survives_behind_escapes(
 
 
 @given(planted())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_planted_secret_never_survives_in_an_object(document: Any) -> None:
     assert CANARY not in json.dumps(redactor.value(document))
 
 
 @given(planted())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_planted_secret_never_survives_in_a_repr(document: Any) -> None:
     if isinstance(document, str):
         document = [document]
@@ -143,19 +143,19 @@ def test_planted_secret_never_survives_in_a_repr(document: Any) -> None:
 
 
 @given(DOCUMENTS, STYLES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_document_without_secrets_is_stored_unchanged(document: Any, style: dict[str, Any]) -> None:
     assert body_of(document, style) == json.dumps(document, **style)
 
 
 @given(DOCUMENTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_object_without_secrets_is_copied_unchanged(document: Any) -> None:
     assert redactor.value(document) == document
 
 
 @given(planted(), STYLES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_masking_twice_changes_nothing_more(document: Any, style: dict[str, Any]) -> None:
     once = body_of(document, style)
 
@@ -163,7 +163,7 @@ def test_masking_twice_changes_nothing_more(document: Any, style: dict[str, Any]
 
 
 @given(st.lists(st.tuples(st.sampled_from([*SECRET_KEYS, "a", "b[c]", "q"]), WORDS | st.just(CANARY)), max_size=6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_query_string_loses_its_secrets_alone(pairs: list[tuple[str, str]]) -> None:
     pairs = [(key, value if key in SECRET_KEYS else value.replace(CANARY, "x")) for key, value in pairs]
     expected = [(key, MASK if key in SECRET_KEYS and value else value) for key, value in pairs]
@@ -174,7 +174,7 @@ def test_query_string_loses_its_secrets_alone(pairs: list[tuple[str, str]]) -> N
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_is_taken(text: str) -> None:
     redactor.text(text)
     redactor.query(text)
@@ -182,7 +182,7 @@ def test_any_text_is_taken(text: str) -> None:
 
 
 @given(st.binary(max_size=200), st.text(max_size=60) | st.sampled_from(["multipart/form-data; boundary=a", "text/xml"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_body_is_taken(raw: bytes, content_type: str) -> None:
     body = redactor.body(raw, content_type, total_size=len(raw), sha256=None, truncated=False)
 

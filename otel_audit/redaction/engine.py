@@ -8,13 +8,34 @@ from typing import Final
 from otel_audit.redaction.markup import mask_tags
 from otel_audit.redaction.names import Names, fold
 from otel_audit.redaction.pairs import PairMasker
-from otel_audit.redaction.patterns import mask_cards, mask_shapes
+from otel_audit.redaction.patterns import SHAPE_HINT, mask_cards, mask_shapes
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Known"]
+
+MAX_SHORT: Final = 300  # characters
+_MAX_KNOWN: Final = 4096
 
 _ESCAPE_HINT: Final = re.compile(r"\\u00[2-7]")
 _MAX_ESCAPES: Final = 4  # JSON in a JSON string in a JSON string …
 _ESCAPE: Final = re.compile(r"(?<!\\)(\\++)u00([2-7][0-9a-fA-F])")
+
+
+class Known:
+    """Texts known to have no secret, so that what comes with every request is looked at once. Texts that do have one
+    are never kept."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, None] = {}
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._texts
+
+    def add(self, text: str) -> None:
+        """Keep ``text``, if it is short; all the others are forgotten when there are too many."""
+        if len(text) <= MAX_SHORT:
+            if len(self._texts) >= _MAX_KNOWN:
+                self._texts = {}
+            self._texts[text] = None
 
 
 class Engine:
@@ -22,6 +43,8 @@ class Engine:
 
     def __init__(self, names: Names) -> None:
         self.names = names
+        self.clean_queries = Known()
+        self._clean = Known()
         self._pairs = PairMasker(names)
 
     def mask(self, text: str, *, json: bool = False, markup: bool = False) -> str:
@@ -32,28 +55,37 @@ class Engine:
             json: whether it is JSON: then what was a number becomes a string.
             markup: whether it is XML or HTML.
         """
+        if text in self._clean:
+            return text
         masked = self._mask(text, json=json, markup=markup)
-        if _ESCAPE_HINT.search(text) is None:
-            return masked
-        plain = text
-        for _ in range(_MAX_ESCAPES):
-            plain, count = _ESCAPE.subn(_unescape, plain)
-            if not count:
-                break
-        found = self._mask(plain, json=json, markup=markup)
-        return masked if found == plain else found  # plainly written only where that brings a secret to light
+        if _ESCAPE_HINT.search(text) is not None:
+            plain = text
+            for _ in range(_MAX_ESCAPES):
+                plain, count = _ESCAPE.subn(_unescape, plain)
+                if not count:
+                    break
+            found = self._mask(plain, json=json, markup=markup)
+            masked = masked if found == plain else found  # written plainly only where that brings a secret to light
+        if masked == text and not markup:
+            self._clean.add(text)
+        return masked
 
     def suspects(self, text: str) -> bool:
-        """Whether a secret's name may stand in ``text``, with or without a value."""
-        return bool(self.names.places(fold(text)))
+        """Whether a secret, or a secret's name with or without a value, may stand in ``text``."""
+        lower = fold(text)
+        return self.names.suspected(lower) or SHAPE_HINT.search(lower) is not None
 
     def _mask(self, text: str, *, json: bool, markup: bool) -> str:
-        if markup:
-            text = mask_tags(text, self.names.places(fold(text)), self.names)
         lower = fold(text)
-        masked = self._pairs.mask(text, lower, json=json, markup=markup)
-        masked = mask_shapes(masked, lower)
-        return mask_cards(masked, json=json)
+        short = len(text) <= MAX_SHORT
+        if not short or self.names.suspected(lower):
+            if markup:
+                text = mask_tags(text, self.names.places(lower), self.names)
+                lower = fold(text)
+            text = self._pairs.mask(text, lower, json=json, markup=markup)
+        if not short or SHAPE_HINT.search(lower) is not None:
+            text = mask_cards(mask_shapes(text, lower), json=json)
+        return text
 
 
 def _unescape(match: re.Match[str]) -> str:

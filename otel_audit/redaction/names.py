@@ -75,11 +75,16 @@ class Names:
     def __init__(self, extra: Iterable[str] = ()) -> None:
         self._extra = frozenset(filter(None, map(_alphanumeric, extra)))
         self._places = (*_PLACES, *_extra_places(self._extra))
+        self._hint = re.compile("|".join(place.pattern for place in self._places), _flags(self._extra))
         self._cached = lru_cache(maxsize=4096)(self._is_secret)
 
     def secret(self, name: str) -> bool:
         """Whether ``name`` is a secret's; in ``a[b][c]`` one secret part is enough."""
         return self._cached(name) if len(name) <= _MAX_CACHED else self._is_secret(name)
+
+    def suspected(self, lower: str) -> bool:
+        """Whether there is such a place; the quicker question for a short text, the slower one for a long."""
+        return self._hint.search(lower) is not None
 
     def places(self, lower: str) -> list[int]:
         """Return, in order, a position inside every secret's name in a text that went through `fold`."""
@@ -131,5 +136,8 @@ def _alphanumeric(name: str) -> str:
 def _extra_places(extra: frozenset[str]) -> Iterator[re.Pattern[str]]:
     """Yield patterns that find the site's own names with any punctuation between their letters."""
     for name in sorted(extra):
-        flags = re.NOFLAG if name.isascii() else re.IGNORECASE  # `fold` leaves other letters as they are
-        yield re.compile(r"[_\-. ]?".join(map(re.escape, name)), flags)
+        yield re.compile(r"[_\-. ]?".join(map(re.escape, name)), _flags([name]))
+
+
+def _flags(names: Iterable[str]) -> re.RegexFlag:
+    return re.NOFLAG if all(map(str.isascii, names)) else re.IGNORECASE  # `fold` leaves other letters as they are

@@ -44,6 +44,8 @@ def mask_body(
     raw: bytes, content_type: str, engine: Engine, *, total_size: int, sha256: str | None, truncated: bool
 ) -> Body:
     """Return what is stored of a body; see `Redactor.body`."""
+    if not raw and total_size == 0:
+        return Body("")
     kind = media.media_type(content_type)
     if kind.kind == "multipart":
         body = _multipart(raw, kind.boundary, engine, truncated=truncated)

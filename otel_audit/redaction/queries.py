@@ -18,16 +18,21 @@ _SAFE: Final = "[]/:?=,@ "
 
 def mask_query(raw: str, engine: Engine) -> str:
     """Return ``raw`` with the values of secret names and the secrets in other values masked."""
-    if _clean(raw, engine):
+    if not raw or raw in engine.clean_queries:
         return raw
-    return _SEGMENT.sub(lambda match: _segment(match[0], engine), raw)
+    masked = raw
+    if not _clean(raw, engine):
+        masked = _SEGMENT.sub(lambda match: _segment(match[0], engine), raw)
+    if masked == raw:
+        engine.clean_queries.add(raw)
+    return masked
 
 
-def _clean(raw: str, engine: Engine, *, names: bool = True) -> bool:
-    """Whether there is nothing to mask; with ``names`` a secret's name alone is too much, which is quicker to see."""
+def _clean(raw: str, engine: Engine) -> bool:
+    """Whether there is nothing to mask: one look at the whole, for most query strings the only one."""
     text = unquote_plus(raw)
     for _ in range(_MAX_ENCODINGS):
-        if (names and engine.suspects(text)) or engine.mask(text) != text:
+        if engine.suspects(text):
             return False
         decoded = unquote(text)
         if decoded == text:
@@ -45,11 +50,23 @@ def _segment(segment: str, engine: Engine) -> str:
     for _ in range(_MAX_ENCODINGS):
         masked = engine.mask(text)
         if masked != text:
-            if not _clean(masked, engine, names=False):
-                return whole  # there is more behind another encoding
+            if _more(masked, engine):
+                return whole
             return masked if text == segment else quote(masked, safe=_SAFE).replace(" ", "+")
         decoded = unquote(text)
         if decoded == text:
             return segment
         text = decoded
     return whole  # nobody needs so many encodings, but to hide something
+
+
+def _more(text: str, engine: Engine) -> bool:
+    """Whether there is a secret behind another encoding of a text without its plain ones."""
+    for _ in range(_MAX_ENCODINGS):
+        decoded = unquote(text)
+        if decoded == text:
+            return False
+        if engine.mask(decoded) != decoded:
+            return True
+        text = decoded
+    return True

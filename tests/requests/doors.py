@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,7 +101,17 @@ class ASGIDoor(Door):
                 reply.error = error
 
         async_to_sync(serve)()
+        if reply.error is not None:
+            _collect_open_files(reply.error)
         return reply
+
+
+def _collect_open_files(error: BaseException) -> None:
+    """Django 5.2 leaves the body's temporary file open when a stream fails."""
+    error.__traceback__ = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def wsgi_environ(

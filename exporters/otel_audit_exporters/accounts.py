@@ -114,7 +114,7 @@ class Accounts:
         self.quarantined += position.quarantined + (missing if damaged else 0)
         self.add_loss("gap", position.lost + (0 if damaged else missing))
         if not last:
-            self.open_streams[stream] = (position.next_seq, position.damaged)
+            self.open_streams[stream] = (max(expected, position.next_seq), position.damaged)
         elif not position.closed:
             self.unclosed_streams += 1
         self.retired.append(segment.name)
@@ -231,6 +231,9 @@ def replace_file(path: Path, data: bytes) -> None:
         while rest:
             rest = rest[os.write(fd, rest) :]
         os.fsync(fd)
+    except OSError:
+        temporary.unlink()  # half a file would take the space that was missing
+        raise
     finally:
         os.close(fd)
     temporary.replace(path)

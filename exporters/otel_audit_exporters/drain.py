@@ -10,6 +10,7 @@ sink inserts each record once.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -24,7 +25,7 @@ from typing import Final
 
 from otel_audit.exceptions import SpoolError
 from otel_audit_exporters import quarantine
-from otel_audit_exporters.accounts import Position, locked, pending, position_path
+from otel_audit_exporters.accounts import Position, locked, pending, position_path, replace_file
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.database import answer_in_time, close_own_connection, own_connection
 from otel_audit_exporters.directory import directory_problem
@@ -47,6 +48,7 @@ BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 15.0
 #: A segment without its name yet is under way; after this time its writer is dead.
 ABANDONED_S: Final = 60.0
+RESERVE_BYTES: Final = 64 * 1024
 
 _LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -124,6 +126,8 @@ class Drainer:
 
         With the thread running, here or in another process, this waits for it; else the caller's thread does the work.
         """
+        if threading.current_thread() is self._thread:
+            return self.left()  # a receiver of our signal flushes: the thread cannot wait for itself
         deadline = time.monotonic() + timeout
         if self._thread is not None and self._thread.is_alive():
             while not self._tailer.is_empty() and (left := deadline - time.monotonic()) > 0:
@@ -171,10 +175,13 @@ class Drainer:
             moved = self.drain_once()
         except Exception as error:  # the edge of the thread: it outlives whatever went wrong
             self._failures += 1
+            self._tailer.forget()  # whatever was done, and not noted, is looked at again
             expected = isinstance(error, RetryLaterError)
             if not expected:
                 logger.debug("The audit drain failed", exc_info=error)
             raise_alarm("outage" if expected else "drain", 1, error)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self._reserve_path().unlink(missing_ok=True)
             if self._database is not None:
                 close_own_connection(self._database)
             return self._backoff(), 0
@@ -197,7 +204,9 @@ class Drainer:
 
     def _take_lock(self) -> bool:
         if self._lock_fd >= 0:
-            return True
+            if os.fstat(self._lock_fd).st_nlink:
+                return True
+            self._give_up_lock()  # somebody removed the directory under us; another may hold the new file
         fd = os.open(self.directory / f"drain-{self.fingerprint}-{self._sink}.lock", _LOCK_FLAGS, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,6 +216,7 @@ class Drainer:
         self._lock_fd = fd
         self._tailer.forget()
         self._tidy_up()
+        self._reserve()
         return True
 
     def _give_up_lock(self) -> None:
@@ -221,7 +231,7 @@ class Drainer:
                 while True:
                     pause, moved = self._step()
                     left = deadline - time.monotonic()
-                    if left <= 0 or (not moved and self._tailer.is_empty()):
+                    if left <= 0 or (not moved and not self._failures and self._tailer.is_empty()):
                         return
                     if pause:
                         time.sleep(min(left, pause))
@@ -301,6 +311,20 @@ class Drainer:
                 for sink in self._sinks:
                     position_path(path, sink).unlink(missing_ok=True)
             accounts.retired = []
+        if self._lock_fd >= 0:
+            self._reserve()
+
+    def _reserve(self) -> None:
+        """Keep some blocks, so that on a full disk positions and books can still be written, and segments go."""
+        path = self._reserve_path()
+        if not path.exists():
+            try:
+                replace_file(path, bytes(RESERVE_BYTES))
+            except OSError as error:
+                logger.warning("No space can be reserved in the audit spool: %s", error)
+
+    def _reserve_path(self) -> Path:
+        return self.directory / f"drain-{self.fingerprint}-{self._sink}.reserve"
 
     def _tidy_up(self) -> None:
         """Remove what an earlier holder or a writer left when it died in the middle of something."""

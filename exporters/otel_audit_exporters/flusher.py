@@ -67,19 +67,23 @@ class Flusher:
         self._wanted.set()
         if self._thread is not None:
             self._thread.join()
-        self.sync()
+        self._sync_or_fail()
 
-    def sync(self) -> None:
-        """Sync now, in the caller's thread, and tell those who wait."""
+    def sync(self) -> tuple[int, OSError | None]:
+        """Sync now, in the caller's thread, and tell those who wait; return the descriptor and what went wrong."""
+        error = None
         with self.guard:
             seq, fd = self._target()
-            error = None
             try:
                 if fd >= 0:
                     os.fdatasync(fd)
             except OSError as raised:
                 error = raised
         self._settle(seq, error)
+        return fd, error
+
+    def _sync_or_fail(self) -> None:
+        fd, error = self.sync()
         if error is not None:
             self._failed(fd, error)
 
@@ -104,7 +108,7 @@ class Flusher:
         try:
             thread.start()
         except RuntimeError:  # the interpreter is shutting down: no thread any more, no second chance either
-            self.sync()
+            self._sync_or_fail()
             self._wanted.clear()
             return
         self._thread = thread
@@ -115,4 +119,4 @@ class Flusher:
             if self._pause:
                 self._stop.wait(self._pause)
             self._wanted.clear()
-            self.sync()
+            self._sync_or_fail()

@@ -1,7 +1,7 @@
 """The spool's file format, and reading it back: what the writer, the drain and ``status`` agree on.
 
-A segment is one append-only file, written by one process. Its name says when it began, by which process and
-stream, which number it has in that stream and the fingerprint of its target database::
+A segment is one append-only file, written by one process. Its name says when its stream began and in which
+process, which number it has in the stream, and the fingerprint of its target database::
 
     20261124T100000123456-4242-9f2c61d07be35a18-0001-0123456789abcdef.segment
 

@@ -70,6 +70,8 @@ class SpoolWriter:
         self._lock = threading.RLock()
         self._busy = False
         self._fd = -1
+        # The same in all names of the stream, so that they sort by their number also when the clock steps back.
+        self._started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         self._number = 0
         self._seq = 0
         self._size = 0
@@ -217,7 +219,7 @@ class SpoolWriter:
             if self._fd != fd:
                 return
             try:
-                self._next_segment()
+                self._next_segment(sync=False)
             except SpoolError as also:
                 logger.warning("No new audit segment yet: %s", also)
                 self._release()
@@ -251,9 +253,11 @@ class SpoolWriter:
     def _make_room(self, length: int) -> None:
         if self._fd < 0:
             self._next_segment()
-        elif self._size + length > self._segment_bytes:
-            self._flusher.sync()
+        elif os.fstat(self._fd).st_nlink == 0:
+            raise_alarm("removed", 1, f"{self.directory}: somebody removed a segment that was in use")
             self._next_segment()
+        elif self._size + length > self._segment_bytes:
+            self._rotate()
         grown = self._size - self._surveyed_size
         full = self._used + grown + length > self._max_bytes
         if grown > _SURVEY_BYTES or (full and time.monotonic() - self._surveyed_at > _SURVEY_SECONDS):
@@ -284,11 +288,21 @@ class SpoolWriter:
                 self._max_bytes,
             )
 
-    def _next_segment(self) -> None:
+    def _rotate(self) -> None:
+        """Begin the next segment; where that cannot be, the present one grows on."""
+        try:
+            self._next_segment()
+        except SpoolError as error:
+            if self._fd < 0:
+                raise
+            logger.warning("The audit segment of stream %s grows beyond its size: %s", self.stream, error)
+
+    def _next_segment(self, *, sync: bool = True) -> None:
         """Begin a segment. It gets its name when it is locked and has its header, so that nobody takes it for dead."""
         directory = open_directory(self.directory)
         try:
-            name = Name(_stamp(), os.getpid(), self.stream, self._number + 1, self.fingerprint)
+            self._number += 1  # a name is never tried twice
+            name = Name(self._started, os.getpid(), self.stream, self._number, self.fingerprint)
             temporary = f".{name}"
             fd = os.open(temporary, _FLAGS, 0o600, dir_fd=directory)
             try:
@@ -299,8 +313,9 @@ class SpoolWriter:
                 os.fsync(directory)
             except BaseException:
                 os.close(fd)
-                with suppress(FileNotFoundError):  # it has its final name already
-                    os.unlink(temporary, dir_fd=directory)
+                for leftover in (temporary, str(name)):
+                    with suppress(FileNotFoundError):
+                        os.unlink(leftover, dir_fd=directory)
                 raise
         except OSError as error:
             raise SpoolError(
@@ -309,8 +324,12 @@ class SpoolWriter:
             ) from error
         finally:
             os.close(directory)
+        if sync and self._fd >= 0:
+            _, failure = self._flusher.sync()
+            if failure is not None:
+                raise_alarm("fsync", 1, f"{self.directory}: {failure.strerror}")
         self._release()
-        self._fd, self._size, self._number = fd, len(head), name.number
+        self._fd, self._size = fd, len(head)
         self._survey()
         self._note_losses()
 
@@ -324,7 +343,7 @@ class SpoolWriter:
             "pid": name.pid,
         }
         head = frame(HEADER, json.dumps(said, separators=(",", ":")).encode("ascii"))
-        return head if name.number > 1 else head + self._mark(OPEN, "open", {"pid": name.pid})
+        return head if self._seq else head + self._mark(OPEN, "open", {"pid": name.pid})
 
     def _release(self) -> None:
         """Close the segment, which gives up the lock: it is complete."""
@@ -338,10 +357,6 @@ def _write_all(fd: int, data: bytes) -> None:
     written = os.write(fd, data)
     while written < len(data):
         written += os.write(fd, data[written:])
-
-
-def _stamp() -> str:
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
 
 
 def _size_of(entry: os.DirEntry[str]) -> int:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -486,3 +488,79 @@ os._exit(9)
     finally:
         os.kill(int(done.stdout), 9)
         heir.stop(1)
+
+
+def test_a_directory_that_is_removed_and_made_anew_is_drained_again(
+    directory: Path, drainer: Drainer, sink: Sink, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = SpoolWriter(directory, FINGERPRINT, LIMIT)
+    drainer.start()
+    writer.append(make_records(1))
+    assert wait_for(lambda: len(sink.ids) == 1, 5)
+
+    shutil.rmtree(directory)
+    writer.append(make_records(1))
+
+    assert wait_for(lambda: len(sink.ids) == 2, 10)
+    assert "somebody removed a segment" in caplog.text
+    drainer.stop(5)
+    writer.close()
+
+
+def test_a_receiver_of_the_signal_may_flush(directory: Path, writer: SpoolWriter, drainer: Drainer, sink: Sink) -> None:
+    left: list[int] = []
+
+    def flush(**said: object) -> None:
+        left.append(drainer.run_until_empty(5))
+
+    records = make_records(2)
+    sink.poison = {records[0].id}
+    audit_delivery_failed.connect(flush)
+    try:
+        writer.append(records)
+        drainer.start()
+        began = time.monotonic()
+        assert wait_for(lambda: bool(left), 5)
+    finally:
+        audit_delivery_failed.disconnect(flush)
+
+    assert left == [0]
+    assert time.monotonic() - began < 2
+
+
+def test_what_a_writer_left_that_died_before_its_segment_had_a_name_is_removed(
+    directory: Path, writer: SpoolWriter, drainer: Drainer
+) -> None:
+    writer.append(make_records(1))
+    (path,) = segments.segments(directory)
+    old, new = (directory / f".{path.name.replace('-0001-', number)}" for number in ("-0007-", "-0008-"))
+    old.write_bytes(b"")
+    new.write_bytes(b"")
+    os.utime(old, (0, 0))
+
+    drainer.run_until_empty(5)
+
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_segments_of_one_stream_sort_by_number_also_when_the_clock_steps_back(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [datetime(2026, 11, 24, 12, tzinfo=UTC)]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            clock[0] -= timedelta(hours=1)
+            return clock[0]
+
+    monkeypatch.setattr("otel_audit_exporters.spool.datetime", Clock)
+    writer = SpoolWriter(directory, FINGERPRINT, LIMIT, segment_bytes=1000)
+    for record in make_records(6):
+        writer.append([record])
+    writer.close()
+
+    numbers = [name.number for path in segments.segments(directory) if (name := segments.Name.parse(path.name))]
+
+    assert numbers == sorted(numbers)
+    assert len(numbers) > 2

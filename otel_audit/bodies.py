@@ -42,6 +42,11 @@ class TeeStream:
         self._size = 0
         self._position = 0
 
+    @property
+    def size(self) -> int:
+        """How many bytes were read so far."""
+        return self._size
+
     def captured(self) -> Captured:
         """Return what was read so far."""
         return Captured(bytes(self._data), self._size, self._hash.hexdigest(), self._size > len(self._data))

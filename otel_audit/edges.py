@@ -30,19 +30,21 @@ class edge:  # noqa: N801  # used like a function: with edge("place")
     A class and not a generator, as a request passes through ten of them.
     """
 
-    __slots__ = ("place",)
+    __slots__ = ("failed", "place")
 
     def __init__(self, place: str) -> None:
         self.place = place
+        self.failed = False
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> edge:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         if error is None or reraise or not isinstance(error, Exception):
             return False
+        self.failed = True
         report(self.place)
         return True
 
@@ -53,6 +55,9 @@ def report(place: str) -> None:
     now = time.monotonic()
     if now - _last_logged.get(place, -_SECONDS_BETWEEN_LOGS) >= _SECONDS_BETWEEN_LOGS:
         _last_logged[place] = now
-        logger.error(
-            "otel_audit failed in %s (%d times so far); the site goes on.", place, errors[place], exc_info=True
+        logger.error(  # called while an edge handles it
+            "otel_audit failed in %s (%d times so far); the site goes on.",
+            place,
+            errors[place],
+            exc_info=True,  # noqa: LOG014
         )

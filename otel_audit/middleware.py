@@ -25,6 +25,7 @@ from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 from otel_audit.integrations.signin import conclude
 from otel_audit.provider import private_tracer, site_tracer
+from otel_audit.request_facts import request_facts
 from otel_audit.request_scope import RequestScope, scope_of
 from otel_audit.scope import current_note, current_request
 
@@ -225,12 +226,13 @@ class _Passage:
             delivery().pump()
             return
         with edge("guard.facts"):
-            facts = scope.facts(response, response_size=size)
+            facts = request_facts(scope, response, response_size=size)
             if failed:
                 facts["outcome"] = keys.OUTCOME_FAILURE
             elif response is None:
                 facts["outcome"] = keys.OUTCOME_UNKNOWN
             delivery().request(self._end_span(status), scope.record_id, facts, scope.logins)
+            scope.error = None  # its traceback holds every frame of the request
 
     # ── the SERVER span ─────────────────────────────────────────────────────────────────────────
 

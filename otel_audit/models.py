@@ -169,11 +169,17 @@ class LoginAuditEvent(AuditEvent):
     SIGNOUT = "Sign out"
     FAILED = "Failed"
     REFRESH = "Refresh"
+    PASSWORD_CHANGE = "Password change"  # noqa: S105  # the name of an event
+    PASSWORD_RESET = "Password reset"  # noqa: S105  # the name of an event
+    PASSWORD_RESET_REQUEST = "Password reset request"  # noqa: S105  # the name of an event
     STATUS = (
         (SIGNIN, _("Sign in")),
         (SIGNOUT, _("Sign out")),
         (FAILED, _("Failed")),
         (REFRESH, _("Refresh")),
+        (PASSWORD_CHANGE, _("Password change")),
+        (PASSWORD_RESET, _("Password reset")),
+        (PASSWORD_RESET_REQUEST, _("Password reset request")),
     )
 
     status = TruncatingCharField(_("Status"), choices=STATUS, max_length=32)

@@ -1,34 +1,29 @@
-"""One request as the guard sees it: what is known at the door, what is learned on the way, and the facts it makes.
+"""One request as the guard sees it: what is known at the door, and what is learned on the way.
 
-What identifies the request is read at the door, as a view may spoil ``request.META``, ``.method`` or ``.user``. All
-values are redacted here, before anything leaves the request.
+What identifies the request is read at the door, as a view may spoil ``request.META``, ``.method`` or ``.user``.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
 from django.utils.functional import LazyObject, empty
 
 from otel_audit import attributes as keys
 from otel_audit.bodies import TeeStream
-from otel_audit.client_ip import client_address, parse_networks
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.ids import record_id
-from otel_audit.processes import describe_exception
 from otel_audit.scope import Actor, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_audit.policy import Decision
-    from otel_audit.redaction import Redactor
 
 __all__ = ["ANONYMOUS", "BODY_LIMIT", "META_LOGIN", "META_REQUEST", "RequestScope", "described", "scope_of"]
 
@@ -38,7 +33,6 @@ META_LOGIN: Final = "drf_login_audit_event"
 #: Bytes of a body that are stored; size and SHA-256 are those of the whole.
 BODY_LIMIT: Final = 64 * 1024
 
-_REMEMBERED_LENGTH: Final = 256
 _ATTRIBUTE: Final = "_otel_audit_scope"
 _ALWAYS_RECORDED: Final = frozenset({401, 403})
 
@@ -84,13 +78,13 @@ class RequestScope(Scope):
         self.at_exit: list[Callable[[RequestScope], None]] = []
         self._user_at_view: Any = None
         self._actor: Actor | None = None
-        self._tee: TeeStream | None = None
+        self.tee: TeeStream | None = None
         setattr(request, _ATTRIBUTE, self)
         meta[META_REQUEST] = {}
         meta[META_LOGIN] = {}
         if decision.request_body and hasattr(request, "_stream"):
-            self._tee = TeeStream(request._stream, BODY_LIMIT)
-            request._stream = self._tee  # type: ignore[assignment]  # it reads like the stream it wraps
+            self.tee = TeeStream(request._stream, BODY_LIMIT)
+            request._stream = self.tee  # type: ignore[assignment]  # it reads like the stream it wraps
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -157,35 +151,6 @@ class RequestScope(Scope):
         """Return the milliseconds since the request came in, by the monotonic clock."""
         return (time.perf_counter_ns() - self._clock) / 1e6
 
-    def facts(self, response: HttpResponseBase | None, *, response_size: int | None = None) -> dict[str, Any]:
-        """Return everything about the request that travels beside its span, redacted and JSON-able."""
-        redactor = conf.redactor
-        status = response.status_code if response is not None else None
-        changed: list[str] = []
-        facts: dict[str, Any] = {
-            "method": self.method,
-            "url": self._masked_path(redactor),
-            "route": self.route,
-            "query": redactor.query(self.query) if self.query else "",
-            "scheme": self.scheme,
-            "address": _client_address(self.remote_addr, self.forwarded_for, self.forwarded, conf.trusted_proxies),
-            "user_agent": _masked(redactor, self.user_agent),
-            "status": status,
-            "duration_ms": round(self.elapsed_ms(), 3),
-            "actor": self._actor_facts(),
-            "request_size": self._request_size(),
-            "response_size": response_size,
-        }
-        self._add_bodies(facts, changed, response)
-        if self.error is not None:
-            facts["error"] = describe_exception(self.error)
-        extra = self._extra()
-        if extra is not None:
-            facts["extra"] = redactor.value(extra)
-        if changed:
-            facts["changed"] = changed
-        return facts
-
     def _known_user(self) -> Any:
         """Return the user object that authentication resolved, or None where nobody asked."""
         return next((user for user in self._users() if not _is_unresolved(user) and _is_user(user)), None)
@@ -201,50 +166,7 @@ class RequestScope(Scope):
         yield found.get("_acached_user")
         yield self._user_at_view
 
-    def _masked_path(self, redactor: Redactor) -> str:
-        if any(redactor.secret_key(name) for name in self.route_kwargs):
-            return redactor.route(self.path, self.route, self.route_kwargs)
-        return _masked(redactor, self.path)
-
-    def _actor_facts(self) -> tuple[str | None, str, str] | None:
-        actor = self.actor()
-        return None if actor is None else (actor.id, actor.name, actor.type)
-
-    def _request_size(self) -> int | None:
-        if self.content_length.isascii() and self.content_length.isdigit() and len(self.content_length) < 19:
-            return int(self.content_length)
-        return self._tee.captured().size if self._tee is not None else None
-
-    def _add_bodies(self, facts: dict[str, Any], changed: list[str], response: HttpResponseBase | None) -> None:
-        if self.metadata_only or self.has_sign_in():
-            return
-        redactor = conf.redactor
-        if self._tee is not None:
-            captured = self._tee.captured()
-            if captured.size:
-                body = redactor.body(
-                    captured.data,
-                    self.content_type,
-                    total_size=captured.size,
-                    sha256=captured.sha256,
-                    truncated=captured.truncated,
-                )
-                facts["request_body"] = body.text
-                changed.extend(f"request_body:{word}" for word in body.changed)
-        if self.decision.response_body and response is not None and not response.streaming:
-            content = response.content  # type: ignore[attr-defined]  # every response that does not stream has it
-            if content:
-                body = redactor.body(
-                    content[:BODY_LIMIT],
-                    response.get("Content-Type", ""),
-                    total_size=len(content),
-                    sha256=None,
-                    truncated=len(content) > BODY_LIMIT,
-                )
-                facts["response_body"] = body.text
-                changed.extend(f"response_body:{word}" for word in body.changed)
-
-    def _extra(self) -> Any:
+    def view_data(self) -> Any:
         """Return what the view wrote into ``request.META`` and by ``annotate``."""
         written = self.meta.get(META_REQUEST)
         found = written.get("extra_informations") if isinstance(written, dict) else None
@@ -286,25 +208,3 @@ def described(user: Any) -> Actor | None:
         return Actor(None if key is None else str(key), name, keys.ACTOR_USER)
     except Exception:  # a foreign user object may raise anything: then it is not known who acts
         return None
-
-
-def _masked(redactor: Redactor, text: str) -> str:
-    """Mask what comes again and again: user agents, paths. Long values are not worth remembering."""
-    return _masked_before(redactor, text) if len(text) <= _REMEMBERED_LENGTH else redactor.text(text)
-
-
-@lru_cache(maxsize=2048)
-def _masked_before(redactor: Redactor, text: str) -> str:
-    return redactor.text(text)
-
-
-@lru_cache(maxsize=1024)
-def _client_address(
-    remote_addr: str, forwarded_for: str | None, forwarded: str | None, trusted: tuple[str, ...]
-) -> str | None:
-    return client_address(remote_addr, forwarded_for, forwarded, _networks(trusted))
-
-
-@lru_cache(maxsize=8)
-def _networks(trusted: tuple[str, ...]) -> Any:
-    return parse_networks(trusted)

@@ -38,6 +38,9 @@ _LOGIN_STATUS: Final = {
     "LOGIN": LoginAuditEvent.SIGNIN,
     "LOGOUT": LoginAuditEvent.SIGNOUT,
     "REFRESH": LoginAuditEvent.REFRESH,
+    "PASSWORD_CHANGE": LoginAuditEvent.PASSWORD_CHANGE,
+    "PASSWORD_RESET": LoginAuditEvent.PASSWORD_RESET,
+    "PASSWORD_RESET_REQUEST": LoginAuditEvent.PASSWORD_RESET_REQUEST,
 }
 
 

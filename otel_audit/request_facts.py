@@ -1,0 +1,145 @@
+"""What a request's record says beside its span: collected when the response is there, redacted before it leaves.
+
+What identifies the request never fails. Each further part stands for itself: one that cannot be had is named in
+``changed`` as lost, and the rest of the record is kept.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+from django.http import HttpResponseBase
+
+from otel_audit.client_ip import client_address, parse_networks
+from otel_audit.conf import conf
+from otel_audit.edges import edge
+from otel_audit.processes import describe_exception
+from otel_audit.redaction import Redactor
+from otel_audit.request_scope import BODY_LIMIT, RequestScope
+
+__all__ = ["request_facts"]
+
+_REMEMBERED_LENGTH: Final = 256
+
+
+def request_facts(
+    scope: RequestScope, response: HttpResponseBase | None, *, response_size: int | None = None
+) -> dict[str, Any]:
+    """Return the facts of a request, JSON-able and without secrets.
+
+    Args:
+        scope: the request.
+        response: what the client got; None where it got nothing.
+        response_size: bytes of its body; None where nobody counted them.
+    """
+    redactor = conf.redactor
+    actor = scope.actor()
+    facts: dict[str, Any] = {
+        "method": scope.method,
+        "url": _masked_path(scope, redactor),
+        "route": scope.route,
+        "query": redactor.query(scope.query) if scope.query else "",
+        "scheme": scope.scheme,
+        "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.trusted_proxies),
+        "user_agent": _masked(redactor, scope.user_agent),
+        "status": response.status_code if response is not None else None,
+        "duration_ms": round(scope.elapsed_ms(), 3),
+        "actor": None if actor is None else (actor.id, actor.name, actor.type),
+        "request_size": _request_size(scope),
+        "response_size": response_size,
+    }
+    changed: list[str] = []
+    if not (scope.metadata_only or scope.has_sign_in()):
+        with edge("facts.request_body") as reading:
+            _add_request_body(scope, facts, changed, redactor)
+        if reading.failed:
+            changed.append("request_body:lost")
+        with edge("facts.response_body") as reading:
+            _add_response_body(scope, response, facts, changed, redactor)
+        if reading.failed:
+            changed.append("response_body:lost")
+    if scope.error is not None:
+        facts["error"] = describe_exception(scope.error)
+    with edge("facts.extra") as reading:
+        extra = scope.view_data()
+        if extra is not None:
+            facts["extra"] = redactor.value(extra)
+    if reading.failed:
+        changed.append("extra_informations:lost")
+    if changed:
+        facts["changed"] = changed
+    return facts
+
+
+def _add_request_body(scope: RequestScope, facts: dict[str, Any], changed: list[str], redactor: Redactor) -> None:
+    if scope.tee is None or not scope.tee.size:
+        return
+    captured = scope.tee.captured()
+    body = redactor.body(
+        captured.data,
+        scope.content_type,
+        total_size=captured.size,
+        sha256=captured.sha256,
+        truncated=captured.truncated,
+    )
+    facts["request_body"] = body.text
+    changed.extend(f"request_body:{word}" for word in body.changed)
+
+
+def _add_response_body(
+    scope: RequestScope,
+    response: HttpResponseBase | None,
+    facts: dict[str, Any],
+    changed: list[str],
+    redactor: Redactor,
+) -> None:
+    if not scope.decision.response_body or response is None or response.streaming:
+        return
+    content = response.content  # type: ignore[attr-defined]  # every response that does not stream has it
+    if not content:
+        return
+    body = redactor.body(
+        content[:BODY_LIMIT],
+        response.get("Content-Type", ""),
+        total_size=len(content),
+        sha256=None,
+        truncated=len(content) > BODY_LIMIT,
+    )
+    facts["response_body"] = body.text
+    changed.extend(f"response_body:{word}" for word in body.changed)
+
+
+def _request_size(scope: RequestScope) -> int | None:
+    length = scope.content_length
+    if length.isascii() and length.isdigit() and len(length) < 19:
+        return int(length)
+    return scope.tee.size if scope.tee is not None else None
+
+
+def _masked_path(scope: RequestScope, redactor: Redactor) -> str:
+    if any(redactor.secret_key(name) for name in scope.route_kwargs):
+        return redactor.route(scope.path, scope.route, scope.route_kwargs)
+    return _masked(redactor, scope.path)
+
+
+def _masked(redactor: Redactor, text: str) -> str:
+    """Mask what comes again and again: user agents, paths. Long values are not worth remembering."""
+    return _masked_before(redactor, text) if len(text) <= _REMEMBERED_LENGTH else redactor.text(text)
+
+
+@lru_cache(maxsize=2048)
+def _masked_before(redactor: Redactor, text: str) -> str:
+    return redactor.text(text)
+
+
+@lru_cache(maxsize=1024)
+def _client_address(
+    remote_addr: str, forwarded_for: str | None, forwarded: str | None, trusted: tuple[str, ...]
+) -> str | None:
+    return client_address(remote_addr, forwarded_for, forwarded, _networks(trusted))
+
+
+@lru_cache(maxsize=8)
+def _networks(trusted: tuple[str, ...]) -> Any:
+    return parse_networks(trusted)

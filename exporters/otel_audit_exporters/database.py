@@ -90,9 +90,7 @@ def insert_new(model: type[Model], rows: Sequence[Model], alias: str) -> bool:
     """
     connection = connections[alias]
     fields = model._meta.concrete_fields
-    parameters = [
-        [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields] for row in rows
-    ]
+    parameters = [[_prepared(field, row, connection) for field in fields] for row in rows]
     with connection.cursor() as cursor:
         cursor.executemany(_insert_statement(model, alias), parameters)
         # MySQL counts a row that was there like a new one, as Django asks it for the rows found.
@@ -119,6 +117,16 @@ def _break(wrapper: BaseDatabaseWrapper) -> None:
             connected.shutdown(socket.SHUT_RDWR)
     except Exception as error:  # the edge of a timer: the connection may be closed by now, or another driver's
         logger.debug("A connection could not be broken: %s", error)
+
+
+def _prepared(field: Any, row: Model, connection: BaseDatabaseWrapper) -> Any:
+    """Return the value as the driver takes it. Most are text that fits, or nothing: those are ready as they are."""
+    value = getattr(row, field.attname)
+    if value is None:
+        return None
+    if type(value) is str and field.max_length is not None and len(value) <= field.max_length:
+        return value
+    return field.get_db_prep_save(value, connection)
 
 
 def _insert_statement(model: type[Model], alias: str) -> str:

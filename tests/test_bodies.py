@@ -16,6 +16,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from django.http import FileResponse, HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
@@ -239,8 +241,12 @@ closed: list[tuple[int, BaseException | None]] = []
 @pytest.fixture(autouse=True)
 def _own_urls() -> Iterator[None]:
     closed.clear()
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)  # there is no database here
     with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[f"{__name__}.watching"], ALLOWED_HOSTS=["*"]):
         yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
     for file in _opened:
         file.close()
 

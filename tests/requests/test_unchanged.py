@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import override_settings
 
 from otel_audit.testing import AuditRecords
 
@@ -92,7 +91,6 @@ def test_headers_of_a_view_that_asks_for_the_user_are_the_same(
     assert audited.body == bare.body
 
 
-@override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=1000)
 @pytest.mark.parametrize(
     ("path", "body", "headers", "status"),
     [
@@ -111,6 +109,7 @@ def test_large_upload_behaves_as_without_us(
     headers: dict[str, str],
     status: int,
 ) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
     ours = settings.MIDDLEWARE
 
     audited = door.post(path, body, headers=headers)

@@ -34,6 +34,7 @@ _AFTER: Final = re.compile(
 )
 _SPACED: Final = re.compile(r"[^\"'\n\\=:,]{1,80}+(?=\\*+[\"'])")
 _TUPLE: Final = re.compile(r"\(b?\Z")
+_LINE_START: Final = re.compile(r"(?:\A|\n)[ \t\-]*+\Z")
 _HEADER: Final = re.compile(r"(?:http|proxy|set|[^a-z])*+(?:authorization|cookie)2?\Z", re.IGNORECASE)
 _TAG_REST: Final = re.compile(r"[^<>]{0,1000}+>")
 _PREFIX: Final = re.compile(r"<[\w.\-]{1,40}:\Z")
@@ -127,10 +128,17 @@ class PairMasker:
             return None
         if after[3] == "," and _TUPLE.search(text, max(0, start - len(quote) - 2), start - len(quote)) is None:
             return None
-        if not quote and after[5] == ":" and _HEADER.match(text, start, end):
+        if not quote:
+            return self._unquoted(source, start, end, after)
+        return source.values.value(after.end(), quote, same_line="\n" not in text[after.end(2) : after.end()])
+
+    def _unquoted(self, source: _Source, start: int, end: int, after: re.Match[str]) -> Span | None:
+        """Return the value of a key without quotes: a header's line, words in a line of their own, or one word."""
+        colon = after[5] == ":"
+        if colon and _HEADER.match(source.text, start, end):
             return source.values.header_line(after.end())
-        same_line = "\n" not in text[after.end(2) : after.end()]
-        return source.values.value(after.end(), quote, same_line=same_line)
+        words = colon and _LINE_START.search(source.text, max(0, start - _MAX_KEY), start) is not None
+        return source.values.value(after.end(), "", words=words)
 
     def _secret(self, text: str, start: int, end: int, floor: int, *, quoted: bool) -> bool:
         if self._names.secret(text[start : min(end, start + _MAX_NAME)]):

@@ -33,6 +33,7 @@ _BARE: Final = re.compile(
     r"|\\(?![nrtu\"'\\])"
     r")*+"
 )
+_BLANK: Final = re.compile(r"[ \t]++(?=[^\s,;&<>)\]}\"'])")
 _REPR: Final = re.compile(r"<(?=[A-Z][\w.]*+[: ])[^<>\n]{0,500}+>?+")
 
 
@@ -58,13 +59,14 @@ class Values:
         self._backslashes = "\\\\" in text
         self._from, self._limit = 1, 0
 
-    def value(self, position: int, key_quote: str, *, same_line: bool = True) -> Span | None:
+    def value(self, position: int, key_quote: str, *, same_line: bool = True, words: bool = False) -> Span | None:
         """Return the value at ``position``; None where it is empty, ``null``, a boolean or masked already.
 
         Args:
             position: behind the separator and its blanks.
             key_quote: the quote of the key with its backslashes; what was no string becomes one with this quote.
             same_line: whether the value stands in the key's line; the next line after ``case "token":`` is no value.
+            words: whether a value without quotes can have several words, as in ``password: two words`` on its own line.
         """
         text = self._text
         if self._json and key_quote == '"' and (string := _JSON_STRING.match(text, position)) is not None:
@@ -82,6 +84,8 @@ class Values:
         if elsewhere or _LITERAL.match(text, position, limit) is not None:
             return None
         end = self._bare_end(position, limit)
+        while words and (blank := _BLANK.match(self._text, end, limit)) is not None:
+            end = self._bare_end(blank.end(), limit)
         return Span(position, end, mask) if end > position else None
 
     def header_line(self, position: int) -> Span | None:

@@ -14,28 +14,17 @@ succeeded     otherwise                                              otherwise
 
 A registration beyond the expected number counts like any other: when it failed, its step failed. A process without a
 step shows nothing that was done, which is no success. The rules stand here once, as SQL, so that lists, filters and
-reports agree and a page of any length costs no query of its own.
+reports agree and a page of any length costs no query of its own: one correlated subquery per row and level, as
+PostgreSQL would hash all steps there are for an ``EXISTS``, and compile for seconds what is written out repeatedly.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from django.db.models import (
-    Case,
-    CharField,
-    Count,
-    Exists,
-    F,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-    TextChoices,
-    Value,
-    When,
-)
-from django.db.models.functions import Coalesce
+from django.db.models import Case, Count, F, IntegerField, Min, OuterRef, QuerySet, Subquery, TextChoices, Value, When
+from django.db.models.functions import Coalesce, Least
+from django.db.models.lookups import LessThan
 from django.utils.translation import pgettext_lazy
 
 from otel_audit.models import AuditEvent, ProcessAuditEvent, RegistrationAuditEvent, StepAuditEvent
@@ -44,53 +33,77 @@ __all__ = ["DerivedOutcome", "processes_with_outcome", "steps_with_outcome"]
 
 
 class DerivedOutcome(TextChoices):
-    """How a process or a step ended, as far as its rows tell."""
+    """How a process or a step ended, as far as its rows tell; the worst first, which decides."""
 
-    SUCCEEDED = "succeeded", pgettext_lazy("outcome", "succeeded")
     FAILED = "failed", pgettext_lazy("outcome", "failed")
     INCOMPLETE = "incomplete", pgettext_lazy("outcome", "incomplete")
     UNKNOWN = "unknown", pgettext_lazy("outcome", "unknown")
+    SUCCEEDED = "succeeded", pgettext_lazy("outcome", "succeeded")
 
 
 def steps_with_outcome(steps: QuerySet[StepAuditEvent] | None = None) -> QuerySet[Any]:
     """Return ``steps`` (default: all) with ``arrived``, the number of registrations, and ``derived_outcome``."""
-    registrations = RegistrationAuditEvent.objects.filter(step=OuterRef("pk")).order_by()
-    arrived = registrations.values("step").annotate(number=Count("pk")).values("number")
     queryset: QuerySet[Any] = StepAuditEvent.objects.all() if steps is None else steps
-    queryset = queryset.annotate(arrived=Coalesce(Subquery(arrived), 0))
-    derived: QuerySet[Any] = queryset.annotate(
-        derived_outcome=_first_that_holds(
-            failed=Q(outcome=AuditEvent.Outcome.FAILURE) | Q(Exists(registrations.filter(success=False))),
-            incomplete=Q(arrived__lt=F("total_registrations")),
-            unknown=Q(outcome=AuditEvent.Outcome.UNKNOWN),
-        )
-    )
+    derived: QuerySet[Any] = queryset.annotate(arrived=_arrived(), derived_outcome=_outcome_of_step())
     return derived
 
 
 def processes_with_outcome(processes: QuerySet[ProcessAuditEvent] | None = None) -> QuerySet[Any]:
     """Return ``processes`` (default: all) with ``derived_outcome``."""
-    steps = steps_with_outcome(StepAuditEvent.objects.filter(process=OuterRef("pk")).order_by())
+    steps: QuerySet[Any] = StepAuditEvent.objects.filter(process=OuterRef("pk")).order_by()
+    steps = steps.annotate(each=_outcome_of_step()).values("process").annotate(worst=Min("each"))
     queryset: QuerySet[Any] = ProcessAuditEvent.objects.all() if processes is None else processes
-
-    def any_step(outcome: DerivedOutcome) -> Q:
-        return Q(Exists(steps.filter(derived_outcome=outcome)))
-
     derived: QuerySet[Any] = queryset.annotate(
-        derived_outcome=_first_that_holds(
-            failed=Q(outcome=AuditEvent.Outcome.FAILURE) | any_step(DerivedOutcome.FAILED),
-            incomplete=any_step(DerivedOutcome.INCOMPLETE) | ~Q(Exists(steps)),
-            unknown=Q(outcome=AuditEvent.Outcome.UNKNOWN) | any_step(DerivedOutcome.UNKNOWN),
+        derived_outcome=Least(
+            _own_outcome(),
+            Coalesce(Subquery(steps.values("worst")), _constant(DerivedOutcome.INCOMPLETE)),
         )
     )
     return derived
 
 
-def _first_that_holds(*, failed: Q, incomplete: Q, unknown: Q) -> Case:
-    return Case(
-        When(failed, then=Value(DerivedOutcome.FAILED.value)),
-        When(incomplete, then=Value(DerivedOutcome.INCOMPLETE.value)),
-        When(unknown, then=Value(DerivedOutcome.UNKNOWN.value)),
-        default=Value(DerivedOutcome.SUCCEEDED.value),
-        output_field=CharField(),
+class _Severity(IntegerField):  # type: ignore[type-arg]  # the stubs' generics do not exist at run time
+    """An outcome as its place among the outcomes, so that the worst of many is their minimum."""
+
+    _worst_first: Final = list(DerivedOutcome)
+
+    def from_db_value(self, value: int | None, *args: Any) -> DerivedOutcome | None:
+        return None if value is None else self._worst_first[value]
+
+    def get_prep_value(self, value: Any) -> Any:
+        return super().get_prep_value(self._worst_first.index(DerivedOutcome(value)))
+
+
+def _outcome_of_step() -> Least:
+    lacking = LessThan(_arrived(), F("total_registrations"))
+    return Least(
+        _own_outcome(),
+        Coalesce(_worst_registration(), _constant(DerivedOutcome.SUCCEEDED)),
+        Case(When(lacking, then=_constant(DerivedOutcome.INCOMPLETE)), default=_constant(DerivedOutcome.SUCCEEDED)),
     )
+
+
+def _own_outcome() -> Case:
+    return Case(
+        When(outcome=AuditEvent.Outcome.FAILURE, then=_constant(DerivedOutcome.FAILED)),
+        When(outcome=AuditEvent.Outcome.UNKNOWN, then=_constant(DerivedOutcome.UNKNOWN)),
+        default=_constant(DerivedOutcome.SUCCEEDED),
+    )
+
+
+def _worst_registration() -> Subquery:
+    each = Case(When(success=False, then=_constant(DerivedOutcome.FAILED)), default=_constant(DerivedOutcome.SUCCEEDED))
+    return Subquery(_registrations_of_step().annotate(worst=Min(each)).values("worst"))
+
+
+def _arrived() -> Coalesce:
+    return Coalesce(Subquery(_registrations_of_step().annotate(number=Count("pk")).values("number")), 0)
+
+
+def _registrations_of_step() -> QuerySet[Any, Any]:
+    """Return the registrations of the step of the outer query, as one group."""
+    return RegistrationAuditEvent.objects.filter(step=OuterRef("pk")).order_by().values("step")
+
+
+def _constant(outcome: DerivedOutcome) -> Value:
+    return Value(outcome, output_field=_Severity())

@@ -63,6 +63,8 @@ class AuditSettings:
     enabled = _Key[bool]("ENABLED")
     #: Name of this service, or None where the OpenTelemetry resource decides.
     service_name = _Key[str | None]("SERVICE_NAME")
+    #: ``"interval"``: records survive kill -9 at once and a power loss after 100 ms; ``"always"``: that at once, too.
+    fsync = _Key[str]("FSYNC")
     #: ``"thread"``: this process drains its spool directory; ``"external"``: the command ``drain --watch``
     #: does.
     drain = _Key[str]("DRAIN")

@@ -12,7 +12,17 @@ from opentelemetry.trace import SpanContext
 
 from otel_audit.scope import Note
 
-__all__ = ["Delivery", "delivery", "wire"]
+__all__ = ["Delivery", "Receipt", "delivery", "wire"]
+
+
+class Receipt(Protocol):
+    """What was delivered survives the death of the process; this says when it survives a power loss as well."""
+
+    def wait(self) -> None:
+        """Wait for it, where ``FSYNC`` asks for it."""
+
+    async def wait_async(self) -> None:
+        """Wait for it without holding up the event loop."""
 
 
 class Delivery(Protocol):
@@ -30,8 +40,8 @@ class Delivery(Protocol):
         record_id: str,
         facts: Mapping[str, Any],
         events: Sequence[tuple[str, Mapping[str, Any]]],
-    ) -> None:
-        """Take a finished request span with its facts and its sign-ins as (record id, facts); durable on return."""
+    ) -> Receipt:
+        """Take a finished request span with its facts and its sign-ins as (record id, facts)."""
 
     def event(
         self,
@@ -44,8 +54,8 @@ class Delivery(Protocol):
     ) -> None:
         """Take one ``"login"`` or ``"registration"`` of the span with ``context``, inside what ``note`` says."""
 
-    def pump(self) -> None:
-        """Deliver every span that has ended so far; durable on return."""
+    def pump(self) -> Receipt:
+        """Deliver every span that has ended so far."""
 
     def flush(self, timeout: float) -> int:
         """Wait until all is stored, for ``timeout`` seconds at most; return the number of records left."""

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from otel_audit import attributes as keys
 from otel_audit.bodies import watch_stream
 from otel_audit.conf import conf
-from otel_audit.delivery import delivery
+from otel_audit.delivery import Receipt, delivery
 from otel_audit.edges import edge
 from otel_audit.integrations.signin import conclude
 from otel_audit.provider import private_tracer, site_tracer
@@ -71,6 +71,7 @@ class _Layer:
         with edge("guard.finish"):
             passage.resolve_actor()
             passage.finish(response)
+            passage.wait()
         return response  # type: ignore[no-any-return]  # Django's own signature
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -90,6 +91,8 @@ class _Layer:
                 await sync_to_async(passage.finish)(response)
             else:
                 passage.finish(response)
+            if passage.receipt is not None:
+                await passage.receipt.wait_async()
         return response  # type: ignore[no-any-return]  # Django's own signature
 
 
@@ -132,7 +135,7 @@ class RequestLoginAuditEventMiddleware(AuditMiddleware):
 class _Passage:
     """One request's way through the guard: opens a scope, and a SERVER span unless OpenTelemetry's middleware does."""
 
-    __slots__ = ("_outer", "_outer_note", "_span", "_token", "scope")
+    __slots__ = ("_outer", "_outer_note", "_span", "_token", "receipt", "scope")
 
     def __init__(self, scope: RequestScope) -> None:
         self.scope = scope
@@ -140,6 +143,7 @@ class _Passage:
         self._outer_note = current_note.get()
         self._span: Any = None
         self._token: Any = None
+        self.receipt: Receipt | None = None
 
     @classmethod
     def begin(cls, request: HttpRequest, starts_span: bool) -> _Passage | None:
@@ -182,7 +186,7 @@ class _Passage:
             conclude(scope, response)
         if response.streaming:
             with edge("guard.pump"):
-                delivery().pump()
+                self.receipt = delivery().pump()
             watch_stream(
                 response,
                 lambda size, error: self._stream_closed(response, size, error),
@@ -190,6 +194,11 @@ class _Passage:
             )
             return
         self._emit(response, len(response.content))  # type: ignore[attr-defined]  # it does not stream
+
+    def wait(self) -> None:
+        """Wait until what was emitted survives a power loss, where the site asks for that."""
+        if self.receipt is not None:
+            self.receipt.wait()
 
     def aborted(self, error: BaseException) -> None:
         """Emit the record of a request that got no response: cancelled, or the process is told to exit."""
@@ -205,6 +214,7 @@ class _Passage:
         with edge("guard.stream_closed"):
             self.scope.failed(error)
             self._emit(response, size, failed=error is not None)
+            self.wait()
 
     def _leave(self) -> None:
         """Restore what enclosed the request, whatever the view left open; its records still find it by their notes."""
@@ -223,7 +233,7 @@ class _Passage:
         scope.finished = True
         if not scope.is_recorded(status, failed=failed):
             self._end_span(status)
-            delivery().pump()
+            self.receipt = delivery().pump()
             return
         with edge("guard.facts"):
             facts = request_facts(scope, response, response_size=size)
@@ -231,7 +241,7 @@ class _Passage:
                 facts["outcome"] = keys.OUTCOME_FAILURE
             elif response is None:
                 facts["outcome"] = keys.OUTCOME_UNKNOWN
-            delivery().request(self._end_span(status), scope.record_id, facts, scope.logins)
+            self.receipt = delivery().request(self._end_span(status), scope.record_id, facts, scope.logins)
             scope.error = None  # its traceback holds every frame of the request
 
     # ── the SERVER span ─────────────────────────────────────────────────────────────────────────

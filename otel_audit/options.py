@@ -212,6 +212,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "DELIVERY": Option(None, _choice(None, "spool", "sync", "memory"), "'spool', 'sync' or 'memory'"),
     "SPOOL_DIR": Option(None, _spool_dir, "an absolute path such as '/var/lib/shop/audit', or None"),
     "SPOOL_MAX_BYTES": Option(_SPOOL_MAX_BYTES, _bytes, "a number of bytes such as 1024 ** 3"),
+    "FSYNC": Option("interval", _choice("interval", "interval", "always"), "'interval' or 'always'"),
     "DRAIN": Option("thread", _choice("thread", "thread", "external"), "'thread' or 'external'"),
     "POLICY": Option(
         None,

@@ -114,7 +114,7 @@ class ProcessAudit:
         scope = scope_of(self.request) if self.request is not None else None
         if scope is None or scope.finished:
             running.end()
-            delivery().pump()
+            delivery().pump().wait()
         elif self.close not in scope.at_exit:
             scope.at_exit.append(self.close)
 

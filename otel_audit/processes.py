@@ -165,7 +165,7 @@ class _Recorded:
     ) -> None:
         self.end(error)
         if self._outside_request():
-            delivery().pump()
+            delivery().pump().wait()
 
     async def __aenter__(self) -> Any:
         self.begin()
@@ -176,7 +176,8 @@ class _Recorded:
     ) -> None:
         self.end(error)
         if self._outside_request():
-            await asyncio.to_thread(delivery().pump)
+            receipt = await asyncio.to_thread(delivery().pump)
+            await receipt.wait_async()
 
     def __call__(self, function: _F) -> _F:
         """Decorate a function, sync or async: each call is a new process or step."""

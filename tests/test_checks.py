@@ -234,7 +234,7 @@ def test_a_wrong_value_under_the_ancestors_name_is_named_so() -> None:
 @pytest.mark.parametrize("name", LEGACY_OPTIONS)
 def test_a_pattern_of_the_ancestors_that_is_wrong_is_named(name: str) -> None:
     with override_settings(**{name: ["^/a/", "("]}):
-        message = finding("E026")
+        message = finding("E050")
 
     assert message.msg.startswith(f"{name} is wrong: entry 2 has the path '(', no regular expression")
 
@@ -242,7 +242,7 @@ def test_a_pattern_of_the_ancestors_that_is_wrong_is_named(name: str) -> None:
 def test_a_relative_path_in_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_AUDIT_SPOOL_DIR", "spool")
 
-    message = finding("E027")
+    message = finding("E051")
 
     assert "OTEL_AUDIT_SPOOL_DIR is wrong: 'spool' is no absolute path" in message.msg
     assert message.hint == "Set OTEL_AUDIT_SPOOL_DIR to an absolute path such as '/var/lib/shop/audit'."

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -63,11 +63,9 @@ class DatabaseSpanExporter(SpanExporter):
         from opentelemetry import trace
 
         from otel_audit.conf import conf
-        from otel_audit_exporters import mapper
-        from otel_audit_exporters.envelope import encode_span, parse, seal
-        from otel_audit_exporters.pipeline import pipeline
+        from otel_audit_exporters.envelope import encode_span, seal
+        from otel_audit_exporters.pipeline import pipeline, put_refused_aside
         from otel_audit_exporters.processor import AuditSpanProcessor
-        from otel_audit_exporters.writer import write
 
         processors = getattr(
             getattr(trace.get_tracer_provider(), "_active_span_processor", None), "_span_processors", ()
@@ -77,15 +75,16 @@ class DatabaseSpanExporter(SpanExporter):
             return SpanExportResult.SUCCESS
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
         service = conf.service_name
-        rows: list[Any] = []
+        payloads: list[bytes] = []
         for span, note in self._lineage.notes(spans):
             named = service or str(span.resource.attributes.get("service.name", ""))
-            for record in encode_span(span, note, named):
-                rows.extend(mapper.rows(parse(seal(record, "", 0, observed))))
-        if rows:
-            write(rows, conf.database)
-            pipeline.counts["written"] += len(rows)
-        return SpanExportResult.SUCCESS
+            payloads.extend(seal(record, "", 0, observed) for record in encode_span(span, note, named))
+        if not payloads:
+            return SpanExportResult.SUCCESS
+        outcome = pipeline.store(payloads)
+        pipeline.counts["written"] += outcome.stored
+        put_refused_aside(payloads, outcome)
+        return SpanExportResult.FAILURE if outcome.rejections else SpanExportResult.SUCCESS
 
     def _say_that_it_stands_down(self) -> None:
         if not self._told:

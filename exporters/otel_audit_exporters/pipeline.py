@@ -7,6 +7,8 @@ background thread takes plain OpenTelemetry spans that end outside a request.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import os
 import threading
@@ -29,12 +31,14 @@ from otel_audit.edges import edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
 from otel_audit_exporters.alarm import raise_alarm
+from otel_audit_exporters.database import own_connection
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.envelope import Record, encode_event, encode_events, encode_request, encode_span, parse, seal
+from otel_audit_exporters.quarantine import put_aside
 from otel_audit_exporters.spool import SpoolWriter
 from otel_audit_exporters.writer import Outcome, store
 
-__all__ = ["Pipeline", "pipeline"]
+__all__ = ["Pipeline", "Receipt", "pipeline", "put_refused_aside"]
 
 logger = logging.getLogger("otel_audit.delivery")
 
@@ -43,7 +47,58 @@ MAX_HELD: Final = 10_000
 #: A plain span that ends outside a request is in the spool within this many seconds.
 PUMP_DELAY_S: Final = 0.005
 
+#: At the end of a process the drain gets this many seconds; what is left waits in the spool for the next one.
+EXIT_DRAIN_S: Final = 1.0
+#: A disk that does not answer within this many seconds is in trouble.
+DURABLE_S: Final = 30.0
+ALWAYS: Final = "always"
+
 Encode = Callable[[], Iterable[Record]]
+
+
+class Receipt:
+    """Says when what was delivered survives a power loss: at once unless ``FSYNC`` is ``"always"``."""
+
+    __slots__ = ("_seq", "_spool")
+
+    def __init__(self, spool: SpoolWriter | None, seq: int) -> None:
+        self._spool = spool
+        self._seq = seq
+
+    def wait(self) -> None:
+        """Wait for the disk. A disk that fails is an alarm; the records still drain."""
+        if self._spool is None:
+            return
+        try:
+            self._spool.wait_durable(self._seq, DURABLE_S)
+        except SpoolError as error:
+            raise_alarm("fsync", 1, error)
+
+    async def wait_async(self) -> None:
+        """Wait for the disk without holding up the event loop."""
+        if self._spool is None:
+            return
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[OSError | None] = loop.create_future()
+
+        def answer(error: OSError | None) -> None:
+            if not answered.done():
+                answered.set_result(error)
+
+        def durable(error: OSError | None) -> None:
+            loop.call_soon_threadsafe(answer, error)
+
+        self._spool.when_durable(self._seq, durable)
+        try:
+            error = await asyncio.wait_for(answered, DURABLE_S)
+        except TimeoutError as late:
+            raise_alarm("fsync", 1, late)
+        else:
+            if error is not None:
+                raise_alarm("fsync", 1, error)
+
+
+SETTLED: Final = Receipt(None, 0)
 
 
 class Pipeline:
@@ -63,6 +118,7 @@ class Pipeline:
         self._spool: SpoolWriter | None = None
         self._spool_target: Any = None
         self._drainer_target: Any = None
+        self._appended = 0
         self._held: deque[Record] = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._service: str | None = None
@@ -87,8 +143,8 @@ class Pipeline:
         record_id: str,
         facts: Mapping[str, Any],
         events: Sequence[tuple[str, Mapping[str, Any]]],
-    ) -> None:
-        """Deliver a finished request with its sign-ins, and whatever else has ended; durable when this returns."""
+    ) -> Receipt:
+        """Deliver a finished request with its sign-ins, and whatever else has ended."""
         service = self.service_name
         context = span.get_span_context()
         ids = {"request": record_id, "process": None, "step": None}
@@ -100,7 +156,7 @@ class Pipeline:
             yield from encode_events(span, record_id, ids, facts.get("actor"), service)
 
         self._queue.put(encode)
-        self.pump()
+        return self.pump()
 
     def event(
         self,
@@ -136,20 +192,20 @@ class Pipeline:
         if note.scope is None or note.scope.finished:
             self._wake.put(None)
 
-    def pump(self) -> None:
-        """Deliver every record that was queued before this call; durable when this returns."""
+    def pump(self) -> Receipt:
+        """Deliver every record that was queued before this call; what is returned says when they are durable."""
         with edge("pipeline.pump"), self._pump_lock:
             records = self._encode_queued()
             if records or self._held:
                 self._deliver(records)
+            if self._spool is not None and conf.fsync == ALWAYS:
+                return Receipt(self._spool, self._appended)
+        return SETTLED
 
     def flush(self, timeout: float) -> int:
         """Wait until all records are in the audit database, ``timeout`` seconds at most; return how many are left."""
         self.pump()
-        left = len(self._held)
-        if conf.delivery == "spool":
-            left += self.drain(timeout)
-        return left
+        return len(self._held) + self.drain(timeout)
 
     def drain(self, timeout: float) -> int:
         """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left."""
@@ -167,8 +223,21 @@ class Pipeline:
         found.update({key: self.counts[key] for key in ("captured", "written", "lost")})
         if conf.delivery == "spool":
             found["spool_dir"] = str(conf.spool_dir)
-            found.update(pending(conf.spool_dir))
+            found.update(pending(conf.spool_dir, conf.fingerprint))
         return found
+
+    def shutdown(self) -> int:
+        """Deliver what is queued, give the drain a moment and close the stream; return how many records are left."""
+        with edge("pipeline.shutdown"):
+            self.pump()
+            left = len(self._held)
+            if self._spool is not None:
+                self._spool.close()
+            if self._drainer is not None:
+                self._drainer.run_until_empty(EXIT_DRAIN_S)
+                left += self._drainer.stop(EXIT_DRAIN_S)
+            return left
+        return len(self._held)
 
     # ── storing ─────────────────────────────────────────────────────────────────────────────────
 
@@ -206,10 +275,10 @@ class Pipeline:
         records: list[Record] = []
         for _ in range(self._queue.qsize()):
             encode = self._queue.get_nowait()
-            self.counts["lost"] += 1  # until it is encoded
-            with edge("pipeline.encode"):
+            with edge("pipeline.encode") as encoding:
                 records.extend(encode())
-                self.counts["lost"] -= 1
+            if encoding.failed:
+                self._lose("encode", 1)
         self.counts["captured"] += len(records)
         return records
 
@@ -237,7 +306,7 @@ class Pipeline:
         self._hold(records, failure)
 
     def _append(self, records: list[Record]) -> None:
-        self._writer().append(records)
+        self._appended = self._writer().append(records)
         if conf.delivery != "spool":
             self._start_drainer()
 
@@ -248,10 +317,15 @@ class Pipeline:
             # The caller's transaction may roll back, and an event loop may not use the ORM: a connection of our own.
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, thread_name_prefix="otel-audit-write")
-            self._executor.submit(self.store, payloads).result(timeout=30)
+            outcome = self._executor.submit(self._store_apart, payloads).result(timeout=30)
         else:
-            self.store(payloads)
-        self.counts["written"] += len(records)
+            outcome = self.store(payloads)
+        self.counts["written"] += outcome.stored
+        put_refused_aside(payloads, outcome)
+
+    def _store_apart(self, payloads: Sequence[bytes]) -> Outcome:
+        with own_connection(conf.database):
+            return self.store(payloads)
 
     def _hold(self, records: list[Record], failure: Exception | None) -> None:
         self._held.extend(records)
@@ -259,8 +333,14 @@ class Pipeline:
         while len(self._held) > MAX_HELD:
             self._held.popleft()
             lost += 1
-        self.counts["lost"] += lost
         raise_alarm("held", len(records), f"Neither spool nor database takes them; {lost} are lost. ({failure})")
+        if lost:
+            self._lose("memory full", lost)
+
+    def _lose(self, reason: str, count: int) -> None:
+        self.counts["lost"] += count
+        if self._spool is not None:
+            self._spool.record_loss({reason: count})
 
     def _keep(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -275,7 +355,7 @@ class Pipeline:
         if self._spool is None or self._spool_target != target:
             if self._spool is not None:
                 self._spool.close()
-            self._spool = SpoolWriter(conf.spool_dir, conf.fingerprint, conf.spool_max_bytes)
+            self._spool = SpoolWriter(conf.spool_dir, conf.fingerprint, conf.spool_max_bytes, fsync=conf.fsync)
             self._spool_target = target
         return self._spool
 
@@ -284,7 +364,7 @@ class Pipeline:
     def _after_queueing(self, note: Note | None) -> None:
         """Inside a request the guard pumps; outside one the record is appended at once."""
         if note is None or note.scope is None or note.scope.finished:
-            self.pump()
+            self.pump().wait()
 
     def _drainer_stale(self) -> bool:
         return self._drainer is None or self._drainer_target != _target()
@@ -316,9 +396,16 @@ class Pipeline:
             spool.after_fork_in_child()
 
 
-def _target() -> tuple[Any, str]:
+def _target() -> tuple[Any, str, str]:
     """Return what names the spool of now: the configured place and the target database. Cheap; asked per request."""
-    return conf.value("SPOOL_DIR"), conf.fingerprint
+    return conf.value("SPOOL_DIR"), conf.fingerprint, conf.fsync
+
+
+def put_refused_aside(payloads: Sequence[bytes], outcome: Outcome) -> None:
+    """Quarantine what the audit database will never take as it is, with an alarm each."""
+    for rejection in outcome.rejections:
+        put_aside(conf.spool_dir, conf.fingerprint, payloads[rejection.index], rejection.reason, rejection.error)
+        raise_alarm(rejection.reason, 1, rejection.error)
 
 
 def _in_transaction(alias: str) -> bool:
@@ -329,8 +416,6 @@ def _in_transaction(alias: str) -> bool:
 
 
 def _in_event_loop() -> bool:
-    import asyncio
-
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -340,3 +425,4 @@ def _in_event_loop() -> bool:
 
 pipeline: Final = Pipeline()
 os.register_at_fork(after_in_child=pipeline.after_fork_in_child)
+atexit.register(pipeline.shutdown)

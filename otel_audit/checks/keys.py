@@ -22,6 +22,7 @@ _NUMBERS: Final = {
     "DELIVERY": "E013",
     "SPOOL_DIR": "E014",
     "SPOOL_MAX_BYTES": "E015",
+    "FSYNC": "E026",
     "DRAIN": "E016",
     "POLICY": "E017",
     "REDACT": "E018",
@@ -82,7 +83,7 @@ for _key, _number in _NUMBERS.items():
     _value_check(_key, _number)
 
 
-@check("E026")
+@check("E050")
 def ancestor_urls() -> Iterator[Finding]:
     """The ancestor's lists of URLs, where they are used, hold regular expressions."""
     for name, option in LEGACY_OPTIONS.items():
@@ -90,7 +91,7 @@ def ancestor_urls() -> Iterator[Finding]:
             yield f"{name} is wrong: {sentence}.", f"Set {name} to {option.write}."
 
 
-@check("E027")
+@check("E051")
 def spool_variable() -> Iterator[Finding]:
     """The environment variable for the spool directory, where it counts, holds an absolute path."""
     variable = os.environ.get(SPOOL_VARIABLE)

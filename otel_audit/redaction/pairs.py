@@ -32,6 +32,8 @@ _AFTER: Final = re.compile(
     r")?+",
     re.IGNORECASE,
 )
+#: The same for the common case of JSON, with the value (2): two strings, neither inside another.
+_JSON_PAIR: Final = re.compile(r'([\w.\-\[\]%$@]*+)"\s*+:\s*+"((?:[^"\\]++|\\.)++)"', re.DOTALL)
 _SPACED: Final = re.compile(r"[^\"'\n\\=:,]{1,80}+(?=\\*+[\"'])")
 _TUPLE: Final = re.compile(r"\(b?\Z")
 _LINE_START: Final = re.compile(r"(?:\A|\n)[ \t\-]*+\Z")
@@ -93,6 +95,12 @@ class PairMasker:
         for place in places:
             if place < checked:
                 continue
+            if json and (pair := _JSON_PAIR.match(text, place)) is not None:
+                checked = pair.end(1)
+                if self._is_json_key(text, place, checked, done):
+                    kept += (text[done : pair.start(2)], MASK)
+                    done = checked = pair.end(2)
+                continue
             after = _AFTER.match(text, place)
             if after is None:  # pragma: no cover  # it matches the empty string too
                 continue
@@ -104,6 +112,10 @@ class PairMasker:
                 checked = max(checked, done)
         masked = "".join((*kept, text[done:])) if kept else text
         return self._mask_duplicates(masked) if "Duplicate entry" in text else masked
+
+    def _is_json_key(self, text: str, place: int, end: int, floor: int) -> bool:
+        start = text.rfind('"', max(floor, place - _MAX_KEY), place) + 1
+        return self._names.secret(text[start or _left(text, place, floor) : end])
 
     def _mask_duplicates(self, text: str) -> str:
         """Mask the value in MySQL's ``Duplicate entry '…' for key '…'`` where the key is a secret's."""

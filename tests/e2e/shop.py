@@ -20,6 +20,7 @@ import httpx
 
 import otel_audit
 import otel_audit_exporters
+from otel_audit_exporters.segments import segments
 from tests.fresh_databases import Databases
 
 __all__ = ["PASSWORD", "SERVERS", "Server", "Shop", "until"]
@@ -179,8 +180,8 @@ class Shop:
         return Counter(query for (query,) in self.rows("request", "query_params") if query)
 
     def spooled(self) -> list[Path]:
-        """Return what lies in the spool directory, whose files of accounts and locks stay."""
-        return [path for path in (self.directory / "spool").glob("*") if path.suffix not in {".lock", ".json"}]
+        """Return the segments that lie in the spool directory."""
+        return list(segments(self.directory / "spool"))
 
 
 def until(condition: Callable[[], Any], *, timeout: float, pause: float = 0.02) -> Any:

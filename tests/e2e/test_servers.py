@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -67,6 +68,9 @@ def test_a_server_that_is_killed_with_all_its_workers_loses_nothing(shop: Shop, 
         visitors.leave()
     shop.drain()
     visitors.assert_recorded_once(shop)
+    books = json.loads(shop.manage("otel_audit", "status", "--json"))
+    assert books["captured"] == books["stored"] == len(shop.rows("request", "id"))
+    assert books["pending"] == books["quarantined"] == books["lost"] == 0
 
 
 def test_the_next_start_brings_in_what_a_killed_server_has_left(shop: Shop) -> None:

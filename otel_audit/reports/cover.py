@@ -18,7 +18,7 @@ from otel_audit.models import LoginAuditEvent
 from otel_audit.outcomes import DerivedOutcome
 from otel_audit.reports.chart import draw_bars
 from otel_audit.reports.rows import Scope
-from otel_audit.reports.sheet import AMBER, BOTTOM, FILL, GREEN, GREY, INK, LEFT, RED, RIGHT, TOP, WIDTH, Sheet
+from otel_audit.reports.sheet import AMBER, FILL, GREEN, GREY, INK, LEFT, RED, RIGHT, TOP, WIDTH, Sheet
 from otel_audit.reports.tally import Tally
 from otel_audit.reports.typeface import BOLD, SANS, fit, width, wrap
 from otel_audit.reports.wording import NOTHING, count, derived, milliseconds, moment, registered
@@ -30,6 +30,7 @@ _CONTENTS_TOP: Final = 400.0
 _CONTENTS_LINE: Final = 19.0
 _LABEL: Final = 92.0
 _TILE_GAP: Final = 8.0
+_MOST_EVENTS: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +212,6 @@ def _draw_counts(sheet: Sheet, tally: Tally) -> None:
         for label, value, color in lines or [(_("none"), "0", GREY)]:
             sheet.line(y, x, x + third)
             y -= 13
-            if y < BOTTOM:
-                break
             sheet.text(x, y + 4, fit(label, third - 50, SANS, 7.5), SANS, 7.5, color)
             sheet.text(x + third, y + 4, value, SANS, 7.5, align="right")
         sheet.line(y, x, x + third)
@@ -228,10 +227,13 @@ def _status_counts(tally: Tally) -> list[tuple[str, str, Color]]:
 
 def _login_counts(logins: Counter[str]) -> list[tuple[str, str, Color]]:
     labels = dict(LoginAuditEvent.STATUS)
-    return [
+    ranked = logins.most_common()
+    lines = [
         (str(labels.get(status, status)), count(number), RED if status == LoginAuditEvent.FAILED else INK)
-        for status, number in logins.most_common()
+        for status, number in ranked[:_MOST_EVENTS]
     ]
+    others = sum(number for _status, number in ranked[_MOST_EVENTS:])
+    return [*lines, (_("others"), count(others), GREY)] if others else lines
 
 
 def _process_counts(tally: Tally) -> list[tuple[str, str, Color]]:

@@ -245,7 +245,8 @@ class _Timeline:
         self._span_ms = max((self._end_ms(entry) for entry in entries if entry.began), default=0.0)
 
     def write(self) -> None:
-        """Write the scale and every entry, going on over pages."""
+        """Write the scale and every entry, going on over pages; what is short stays together."""
+        self._sheet.need(min(14 * len(self._entries) + 12, 90))
         if self._bars:
             self._scale()
         for index, entry in enumerate(self._entries):

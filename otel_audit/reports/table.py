@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from reportlab.lib.colors import Color
 
-from otel_audit.reports.sheet import FILL, GREY, INK, LEFT, WIDTH, Sheet
+from otel_audit.reports.sheet import FILL, INK, LEFT, WIDTH, Sheet
 from otel_audit.reports.typeface import BOLD, SANS, fit
 
 __all__ = ["Cell", "Column", "Table"]
@@ -83,8 +83,3 @@ class Table:
         self._sheet.text(
             x + _PADDING, self._sheet.y + 3.6, line, column.face, column.size, cell.color, align=column.align
         )
-
-
-def quiet(text: str) -> Cell:
-    """Return a cell of secondary importance."""
-    return Cell(text, GREY)

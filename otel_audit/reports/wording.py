@@ -40,11 +40,6 @@ class Mark(NamedTuple):
     word: str
     color: Color
 
-    @property
-    def cell(self) -> Cell:
-        """Sign and word as a cell of a table."""
-        return Cell(f"{self.sign} {self.word}", self.color)
-
 
 _DERIVED: Final[dict[str, tuple[str, Color]]] = {
     DerivedOutcome.SUCCEEDED: ("✓", GREEN),

@@ -17,6 +17,7 @@ from pypdf.generic import Destination
 from otel_audit.ids import record_id
 from otel_audit.models import LoginAuditEvent, RegistrationAuditEvent, RequestAuditEvent
 from otel_audit.reports import write_report
+from otel_audit.reports.rows import in_batches
 from tests.reports.rows import (
     NOON,
     at,
@@ -278,6 +279,68 @@ def test_rows_outside_the_scope_are_left_out() -> None:
     assert "/last/" in text
     for outside in ("/before/", "/after/", "too-early", "too late"):
         assert outside not in text
+
+
+def test_a_scope_that_is_open_at_one_end_is_named_as_such() -> None:
+    store_request(at(0), url="/before/")
+    store_request(at(60), url="/after/")
+
+    since, until = Report(since=at(60)), Report(until=at(60))
+
+    assert "since 2026-11-24 12:01 UTC" in since.texts[0]
+    assert "/before/" not in since.text
+    assert "until 2026-11-24 12:01 UTC" in until.texts[0]
+    assert "/after/" not in until.text
+
+
+def test_rows_come_in_batches_each_once_and_none_that_is_written_meanwhile() -> None:
+    stored = [store_request(at(number)).pk for number in range(7)]
+    seen: list[UUID] = []
+
+    for batch in in_batches(RequestAuditEvent.objects.all(), size=2):
+        seen += [row.pk for row in batch]
+        store_request(at(1000 + len(seen)))
+
+    assert seen == stored
+
+
+def test_rows_without_parents_are_shown_however_many_there_are() -> None:
+    for number in range(60):
+        store_step(None, at(number), name=f"lost step {number:02}")
+        store_registration(None, moment=at(number), name=f"lost registration {number:02}")
+
+    text = Report().text
+
+    for number in range(60):
+        assert text.count(f"lost step {number:02}") == 1
+        assert text.count(f"lost registration {number:02}") == 1
+    assert text.count("whose process left no record") == text.count("whose step left no record") == 1
+
+
+def test_kinds_of_sign_in_events_beyond_what_the_summary_holds_are_counted_together() -> None:
+    for number in range(40):
+        store_login(at(number), status=f"Event {number:02}")
+
+    report = Report()
+
+    assert re.search(r"^others 25$", report.texts[1], re.MULTILINE)
+    assert "Event 39" in report.text
+
+
+def test_requests_of_a_day_share_a_chart_by_the_hour() -> None:
+    for hour in range(20):
+        store_request(at(hour * 3600))
+
+    summary = Report().texts[1]
+
+    assert "per hour" in summary
+    assert "11-25" in summary
+
+
+def test_a_process_names_its_whole_trace() -> None:
+    store_process(trace_id="a1" * 16, duration_ms=None)
+
+    assert f"trace {'a1' * 16}" in Report().text
 
 
 def test_a_time_without_zone_is_utc() -> None:

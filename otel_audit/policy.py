@@ -23,6 +23,8 @@ UNSAFE_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 #: A longer path is not shown to any pattern, as a regex may take time in the square of its length. The
 #: default policy applies to it, so that nobody hides behind a long path.
 MAX_PATH: Final = 2048
+#: What no link of a site has and a probe may: a dot segment, a control character. "$" matches before a line's end too.
+_ODD: Final = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|\Z)|[\x00-\x1f\x7f]")
 _RULE_KEYS: Final = ("path", "methods", "level")
 
 
@@ -92,7 +94,7 @@ class Policy:
         """Return what to record of a request for ``path`` with ``method``."""
         level = self._level(path, method)
         if level == "none":
-            return _NOTHING
+            return _RECORDED[False, False] if _ODD.search(path) is not None else _NOTHING
         if level is not None:
             request_body, response_body = (
                 level in ("request", "request_response"),

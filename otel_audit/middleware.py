@@ -13,6 +13,7 @@ from typing import Any, Final
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
+from django.template.response import ContentNotRenderedError
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.propagators.textmap import Getter
@@ -24,9 +25,10 @@ from otel_audit.conf import conf
 from otel_audit.delivery import Receipt, delivery
 from otel_audit.edges import edge
 from otel_audit.integrations.signin import conclude
+from otel_audit.policy import Decision
 from otel_audit.provider import private_tracer, site_tracer
 from otel_audit.request_facts import request_facts
-from otel_audit.request_scope import RequestScope, scope_of
+from otel_audit.request_scope import RequestScope, scope_of, status_of
 from otel_audit.scope import current_note, current_request
 
 __all__ = [
@@ -151,7 +153,7 @@ class _Passage:
         with edge("guard.begin"):
             if not conf.enabled or scope_of(request) is not None:
                 return None
-            passage = cls(RequestScope(request, conf.policy.decide(request.path, request.method or "")))
+            passage = cls(RequestScope(request, _decide(request)))
             current_request.set(passage.scope)
             with edge("guard.start_span"):
                 delivery().start()
@@ -184,7 +186,7 @@ class _Passage:
             return
         with edge("guard.conclude"):
             conclude(scope, response)
-        if response.streaming:
+        if getattr(response, "streaming", False):
             with edge("guard.pump"):
                 self.receipt = delivery().pump()
             watch_stream(
@@ -193,7 +195,7 @@ class _Passage:
                 lambda: _Inside(scope),
             )
             return
-        self._emit(response, len(response.content))  # type: ignore[attr-defined]  # it does not stream
+        self._emit(response, _content_size(response))
 
     def wait(self) -> None:
         """Wait until what was emitted survives a power loss, where the site asks for that."""
@@ -226,7 +228,7 @@ class _Passage:
 
     def _emit(self, response: HttpResponseBase | None, size: int | None, *, failed: bool = False) -> None:
         scope = self.scope
-        status = response.status_code if response is not None else None
+        status = status_of(response)
         for end in scope.at_exit:
             with edge("guard.at_exit"):
                 end(scope)
@@ -255,7 +257,7 @@ class _Passage:
         tracer = site_tracer()  # attaches us to the site's provider before its own middleware starts the span
         if not starts_span:
             return
-        parent = propagate.extract(request.META, getter=_META)
+        parent = _inbound(request.META)
         self._span = tracer.start_span(
             scope.method, context=parent, kind=SpanKind.SERVER, attributes=_attributes(scope)
         )
@@ -267,10 +269,8 @@ class _Passage:
         if self._span is not None and self._span.is_recording():
             _conclude(self._span, scope, status)
         if scope.span is None:
-            if self._span is not None:
-                parent = trace.set_span_in_context(self._span)
-            else:  # the site's instrumentation left this request out: excluded by URL, or refused before it
-                parent = propagate.extract(scope.meta, getter=_META)
+            # Without one, the site's instrumentation left this request out: excluded by URL, or refused before it.
+            parent = trace.set_span_in_context(self._span) if self._span is not None else _inbound(scope.meta)
             scope.span = private_tracer().start_span(
                 scope.method,
                 context=parent,
@@ -318,6 +318,29 @@ class _MetaGetter(Getter[Mapping[str, Any]]):
 
 
 _META = _MetaGetter()
+
+
+def _inbound(meta: Mapping[str, Any]) -> otel_context.Context | None:
+    """Return the context that the client sent; None where that cannot be read, whoever's propagator reads it."""
+    with edge("guard.inbound"):
+        return propagate.extract(meta, getter=_META)
+    return None
+
+
+def _decide(request: HttpRequest) -> Decision:
+    """Return what the policy says. A prefix that came as a header, as gunicorn takes it, excludes nothing."""
+    decision = conf.policy.decide(request.path, request.method or "")
+    if not decision.record and "HTTP_SCRIPT_NAME" in request.META:
+        return conf.policy.decide(request.path_info, request.method or "")
+    return decision
+
+
+def _content_size(response: HttpResponseBase) -> int | None:
+    """Return the bytes of a body; None where it has none, or was never rendered: the server will fail on it."""
+    try:
+        return len(response.content)  # type: ignore[attr-defined]  # looked for
+    except (AttributeError, ContentNotRenderedError):
+        return None
 
 
 def _attributes(scope: RequestScope) -> dict[str, Any]:

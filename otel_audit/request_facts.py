@@ -16,7 +16,7 @@ from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.processes import describe_exception
 from otel_audit.redaction import Redactor
-from otel_audit.request_scope import BODY_LIMIT, RequestScope
+from otel_audit.request_scope import BODY_LIMIT, RequestScope, status_of
 
 __all__ = ["request_facts"]
 
@@ -43,7 +43,7 @@ def request_facts(
         "scheme": scope.scheme,
         "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.trusted_proxies),
         "user_agent": _masked(redactor, scope.user_agent),
-        "status": response.status_code if response is not None else None,
+        "status": status_of(response),
         "duration_ms": round(scope.elapsed_ms(), 3),
         "actor": None if actor is None else (actor.id, actor.name, actor.type),
         "request_size": _request_size(scope),
@@ -60,7 +60,10 @@ def request_facts(
         if reading.failed:
             changed.append("response_body:lost")
     if scope.error is not None:
-        facts["error"] = describe_exception(scope.error)
+        with edge("facts.error") as reading:
+            facts["error"] = describe_exception(scope.error)
+        if reading.failed:
+            changed.append("error_stacktrace:lost")
     with edge("facts.extra") as reading:
         extra = scope.view_data()
         if extra is not None:
@@ -94,7 +97,7 @@ def _add_response_body(
     changed: list[str],
     redactor: Redactor,
 ) -> None:
-    if not scope.decision.response_body or response is None or response.streaming:
+    if not scope.decision.response_body or response is None or getattr(response, "streaming", False):
         return
     content = response.content  # type: ignore[attr-defined]  # every response that does not stream has it
     if not content:

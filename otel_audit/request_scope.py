@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import LazyObject, empty
 
 from otel_audit import attributes as keys
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
     from otel_audit.policy import Decision
 
-__all__ = ["ANONYMOUS", "BODY_LIMIT", "META_LOGIN", "META_REQUEST", "RequestScope", "described", "scope_of"]
+__all__ = [
+    "ANONYMOUS",
+    "BODY_LIMIT",
+    "META_LOGIN",
+    "META_REQUEST",
+    "RequestScope",
+    "described",
+    "scope_of",
+    "status_of",
+]
 
 #: The ancestor's places for a view's own data; always dicts, as its documented example assigns into them.
 META_REQUEST: Final = "drf_request_audit_event"
@@ -41,6 +50,12 @@ def scope_of(request: Any) -> RequestScope | None:
     """Return the scope of a Django or DRF request, or None where no guard saw it."""
     found = getattr(getattr(request, "_request", request), _ATTRIBUTE, None)
     return found if isinstance(found, RequestScope) else None
+
+
+def status_of(response: HttpResponseBase | None) -> int | None:
+    """Return the status code; None where there is none, or a view left something else in its place."""
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
 
 
 class RequestScope(Scope):

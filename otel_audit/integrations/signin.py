@@ -22,7 +22,15 @@ from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 from otel_audit.ids import record_id
-from otel_audit.request_scope import ANONYMOUS, META_LOGIN, META_REQUEST, RequestScope, described, scope_of
+from otel_audit.request_scope import (
+    ANONYMOUS,
+    META_LOGIN,
+    META_REQUEST,
+    RequestScope,
+    described,
+    scope_of,
+    status_of,
+)
 from otel_audit.scope import current_actor
 
 __all__ = [
@@ -163,7 +171,7 @@ def conclude(scope: RequestScope, response: HttpResponseBase | None) -> None:
 
 
 def _conclude_issued(scope: RequestScope, response: HttpResponseBase) -> None:
-    succeeded = response.status_code < 400
+    succeeded = (status_of(response) or 500) < 400
     for issued in scope.issued:
         if succeeded:
             acts_as(scope, issued.user)
@@ -189,7 +197,7 @@ def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
     elif scope.method == "POST" and scope.path in conf.auth_urls:
         scope.metadata_only = True
         failed = response.status_code in conf.auth_failed_status_codes
-        if not failed and response.status_code >= 400:
+        if not failed and (status_of(response) or 500) >= 400:
             return
         action, outcome = LOGIN, keys.OUTCOME_FAILURE if failed else keys.OUTCOME_SUCCESS
     else:

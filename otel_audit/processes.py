@@ -412,7 +412,7 @@ def actor(type: str, name: str) -> Iterator[Actor]:  # noqa: A002  # the draft's
 
 
 def describe_exception(error: BaseException) -> dict[str, str]:
-    """Return type, message and stack trace of ``error``, redacted, in the keys of the record's ``error``."""
+    """Return type, message and stack trace of ``error``, redacted and cut, in the keys of the record's ``error``."""
     kind = type(error)
     redactor = conf.redactor
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -420,8 +420,11 @@ def describe_exception(error: BaseException) -> dict[str, str]:
         message = str(error)
     except Exception as broken:  # a foreign __str__ may raise anything
         message = f"<{type(broken).__name__} in __str__>"
-    stack = "".join(traceback.TracebackException.from_exception(error, compact=True).format())
-    return {"type": name, "message": redactor.text(message), "stacktrace": redactor.text(stack)}
+    try:
+        stack = "".join(traceback.TracebackException.from_exception(error, compact=True).format())
+    except Exception as broken:  # the standard library looks into a foreign exception, and may stumble
+        stack = f"<{type(broken).__name__} while the stack trace was read>"
+    return {"type": name, "message": redactor.value(message), "stacktrace": redactor.value(stack)}
 
 
 def _start_span(

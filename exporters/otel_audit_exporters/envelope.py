@@ -224,8 +224,8 @@ def _exception(span: ReadableSpan, redactor: Redactor) -> dict[str, str] | None:
             found = event.attributes or {}
             return {
                 "type": str(found.get(keys.EXCEPTION_TYPE, "")),
-                "message": redactor.text(str(found.get(keys.EXCEPTION_MESSAGE, ""))),
-                "stacktrace": redactor.text(str(found.get(keys.EXCEPTION_STACKTRACE, ""))),
+                "message": redactor.value(str(found.get(keys.EXCEPTION_MESSAGE, ""))),
+                "stacktrace": redactor.value(str(found.get(keys.EXCEPTION_STACKTRACE, ""))),
             }
     return None
 

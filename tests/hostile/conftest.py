@@ -1,0 +1,88 @@
+"""One site with people for the session, and its doors, each opened by the first test that goes through it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import pytest_django
+
+from tests.fresh_databases import Databases, fresh_databases
+
+from .sites import DOORS, SECRET_KEY, Audited, Site, serving
+
+POLICY = [{"path": "/(api/health|flush)/$", "level": "none"}]
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is known to the site: keys of users, and the session of the one who is signed in."""
+
+    ada: int
+    bob: int
+    deleted: int
+    session: str
+
+    def token(self, user_id: Any, **claims: Any) -> str:
+        """Return an access token that the site has signed."""
+        claims = {"token_type": "access", "exp": 4_000_000_000, "jti": "a" * 32, "user_id": user_id, **claims}
+        return jwt.encode(claims, SECRET_KEY, algorithm="HS256")
+
+
+@pytest.fixture(scope="session")
+def hostile_databases(
+    tmp_path_factory: pytest.TempPathFactory, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> Iterator[Databases]:
+    """Databases of the site: its own, and one audit database for each door and for the canaries."""
+    directory = tmp_path_factory.mktemp("hostile-databases")
+    with fresh_databases(["default", *(f"audit_{door}" for door in DOORS)], directory, django_db_blocker) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def people(hostile_databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> People:
+    """Migrate every database and make the people."""
+    directory = tmp_path_factory.mktemp("prepare")
+    for alias in hostile_databases.settings:
+        if alias == "default":
+            site = Site(directory, hostile_databases, {"default": alias}, None)
+            site.manage("migrate", "--verbosity", "0")
+            people = People(**json.loads(site.run(Path(__file__).parent / "site" / "prepare.py")))
+        else:
+            site = Site(directory, hostile_databases, {"default": "default", "audit": alias}, {})
+            site.manage("migrate", "otel_audit", "--database", "audit", "--verbosity", "0")
+    return people
+
+
+@pytest.fixture(scope="session")
+def _open_door(
+    hostile_databases: Databases, people: People, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Audited]]:
+    with ExitStack() as stack:
+        opened: dict[str, Audited] = {}
+
+        def open_door(name: str) -> Audited:
+            if name not in opened:
+                directory = tmp_path_factory.mktemp(name)
+                _, bare = stack.enter_context(serving(directory / "bare", hostile_databases, name, None))
+                site, server = stack.enter_context(
+                    serving(directory / "audited", hostile_databases, name, {"POLICY": POLICY})
+                )
+                opened[name] = Audited(name, site, server, bare)
+            return opened[name]
+
+        yield open_door
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest, _open_door: Callable[[str], Audited]) -> Audited:
+    """A way into the site."""
+    found: Audited = _open_door(request.param)
+    found.new_rows()
+    return found

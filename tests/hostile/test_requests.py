@@ -1,0 +1,37 @@
+"""Every hostile request has the answer that it has without us, and one row that says what happened."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import People
+from .sites import Audited, send
+from .table import ENTRIES
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_hostile_request_has_its_own_answer_and_one_row(door: Audited, people: People, name: str) -> None:
+    entry = ENTRIES[name]
+    raw = entry.sent(people)
+
+    bare = send(door.bare, raw)
+    answer = send(door.server, raw)
+    rows = door.new_rows()
+
+    assert answer == bare
+    if door.name in entry.refused:
+        assert rows == []
+        assert answer.status >= 400
+        return
+    assert len(rows) == 1, answer.status_line
+    (row,) = rows
+    url = (door.name == "asgi" and entry.asgi_url) or entry.url
+    said = {"url": url, "method": entry.method, "status_code": answer.status}
+    said["outcome"] = "failure" if answer.status >= 400 else "success"
+    said.update(entry.row)
+    wrong = {
+        column: row[column]
+        for column, value in said.items()
+        if not (value(row[column]) if callable(value) else row[column] == value)
+    }
+    assert wrong == {}, said

@@ -64,7 +64,7 @@ class DatabaseSpanExporter(SpanExporter):
 
         from otel_audit.conf import conf
         from otel_audit_exporters.envelope import encode_span, seal
-        from otel_audit_exporters.pipeline import pipeline, put_refused_aside
+        from otel_audit_exporters.pipeline import pipeline
         from otel_audit_exporters.processor import AuditSpanProcessor
 
         processors = getattr(
@@ -81,9 +81,7 @@ class DatabaseSpanExporter(SpanExporter):
             payloads.extend(seal(record, "", 0, observed) for record in encode_span(span, note, named))
         if not payloads:
             return SpanExportResult.SUCCESS
-        outcome = pipeline.store(payloads)
-        pipeline.counts["written"] += outcome.stored
-        put_refused_aside(payloads, outcome)
+        outcome = pipeline.write(payloads)
         return SpanExportResult.FAILURE if outcome.rejections else SpanExportResult.SUCCESS
 
     def _say_that_it_stands_down(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import logging
 import os
 import threading
 from collections import Counter, deque
@@ -30,17 +29,17 @@ from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
+from otel_audit_exporters.accounts import pending
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.database import own_connection
+from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.envelope import Record, encode_event, encode_events, encode_request, encode_span, parse, seal
 from otel_audit_exporters.quarantine import put_aside
 from otel_audit_exporters.spool import SpoolWriter
 from otel_audit_exporters.writer import Outcome, store
 
-__all__ = ["Pipeline", "Receipt", "pipeline", "put_refused_aside"]
-
-logger = logging.getLogger("otel_audit.delivery")
+__all__ = ["Pipeline", "Receipt", "pipeline"]
 
 #: Records kept in memory while neither spool nor database takes them; the oldest is counted as lost beyond.
 MAX_HELD: Final = 10_000
@@ -119,6 +118,7 @@ class Pipeline:
         self._spool_target: Any = None
         self._drainer_target: Any = None
         self._appended = 0
+        self._at_request = False
         self._held: deque[Record] = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._service: str | None = None
@@ -156,7 +156,7 @@ class Pipeline:
             yield from encode_events(span, record_id, ids, facts.get("actor"), service)
 
         self._queue.put(encode)
-        return self.pump()
+        return self.pump(at_request=True)
 
     def event(
         self,
@@ -192,9 +192,14 @@ class Pipeline:
         if note.scope is None or note.scope.finished:
             self._wake.put(None)
 
-    def pump(self) -> Receipt:
-        """Deliver every record that was queued before this call; what is returned says when they are durable."""
+    def pump(self, *, at_request: bool = False) -> Receipt:
+        """Deliver every record that was queued before this call; what is returned says when they are durable.
+
+        Args:
+            at_request: the caller's thread serves a request, so that Django looks after its connections.
+        """
         with edge("pipeline.pump"), self._pump_lock:
+            self._at_request = at_request
             records = self._encode_queued()
             if records or self._held:
                 self._deliver(records)
@@ -209,22 +214,32 @@ class Pipeline:
 
     def drain(self, timeout: float) -> int:
         """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left."""
-        if conf.delivery != "spool":
+        if conf.delivery != "spool" or directory_problem(conf.spool_dir) is not None:
             return 0
         drainer = self._drainer if not self._drainer_stale() else None
         drainer = drainer or Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
         return drainer.run_until_empty(timeout)
 
     def status(self) -> dict[str, Any]:
-        """Return this process' counts and what lies in the spool directory."""
-        from otel_audit_exporters.drain import pending
+        """Return what became of the records; under ``"spool"`` those of every process that shares the directory.
 
-        found: dict[str, Any] = {"delivery": conf.delivery, "enabled": conf.enabled, "held": len(self._held)}
-        found.update({key: self.counts[key] for key in ("captured", "written", "lost")})
+        ``captured`` is always ``stored + pending + quarantined + lost``. Of the pending ones ``held`` are in the memory
+        of this process, as neither spool nor database takes them.
+        """
+        held = len(self._held)
+        found: dict[str, Any] = {"delivery": conf.delivery, "enabled": conf.enabled, "held": held}
+        counted = dict.fromkeys(("captured", "stored", "pending", "quarantined", "lost"), 0)
         if conf.delivery == "spool":
             found["spool_dir"] = str(conf.spool_dir)
-            found.update(pending(conf.spool_dir, conf.fingerprint))
-        return found
+            found["spool_problem"] = directory_problem(conf.spool_dir)
+            if found["spool_problem"] is None:
+                counted |= pending(conf.spool_dir, conf.fingerprint)
+        counted["stored"] += self.counts["written"]
+        counted["quarantined"] += self.counts["quarantined"]
+        counted["lost"] += self.counts["lost"]
+        counted["pending"] += held
+        counted["captured"] += held + sum(self.counts[key] for key in ("written", "quarantined", "lost"))
+        return {**found, **counted}
 
     def shutdown(self) -> int:
         """Deliver what is queued, give the drain a moment and close the stream; return how many records are left."""
@@ -240,6 +255,13 @@ class Pipeline:
         return len(self._held)
 
     # ── storing ─────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, payloads: Sequence[bytes]) -> Outcome:
+        """Write sealed records at once, whatever ``DELIVERY`` says, putting aside what is refused."""
+        outcome = self.store(payloads)
+        self.counts["written"] += outcome.stored
+        self._put_aside(payloads, outcome)
+        return outcome
 
     def store(self, payloads: Sequence[bytes]) -> Outcome:
         """Map and write sealed records to the audit database: the drain's sink."""
@@ -279,7 +301,6 @@ class Pipeline:
                 records.extend(encode())
             if encoding.failed:
                 self._lose("encode", 1)
-        self.counts["captured"] += len(records)
         return records
 
     def _deliver(self, records: list[Record]) -> None:
@@ -307,25 +328,22 @@ class Pipeline:
 
     def _append(self, records: list[Record]) -> None:
         self._appended = self._writer().append(records)
-        if conf.delivery != "spool":
-            self._start_drainer()
+        if self._drainer is None and conf.drain == "thread":
+            self._start_drainer()  # under sync delivery, and where the directory could not be used before
 
     def _write_now(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
         payloads = [seal(record, "", 0, observed) for record in records]
-        if _in_transaction(conf.database) or _in_event_loop():
-            # The caller's transaction may roll back, and an event loop may not use the ORM: a connection of our own.
+        if not _may_use_connection(conf.database, self._at_request):
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, thread_name_prefix="otel-audit-write")
-            outcome = self._executor.submit(self._store_apart, payloads).result(timeout=30)
+            self._executor.submit(self._write_apart, payloads).result(timeout=30)
         else:
-            outcome = self.store(payloads)
-        self.counts["written"] += outcome.stored
-        put_refused_aside(payloads, outcome)
+            self.write(payloads)
 
-    def _store_apart(self, payloads: Sequence[bytes]) -> Outcome:
+    def _write_apart(self, payloads: Sequence[bytes]) -> None:
         with own_connection(conf.database):
-            return self.store(payloads)
+            self.write(payloads)
 
     def _hold(self, records: list[Record], failure: Exception | None) -> None:
         self._held.extend(records)
@@ -338,9 +356,23 @@ class Pipeline:
             self._lose("memory full", lost)
 
     def _lose(self, reason: str, count: int) -> None:
-        self.counts["lost"] += count
-        if self._spool is not None:
+        if self._spool is not None and self._appended:
             self._spool.record_loss({reason: count})
+        else:  # there is no file yet that could hold the count
+            self.counts["lost"] += count
+
+    def _put_aside(self, payloads: Sequence[bytes], outcome: Outcome) -> None:
+        """Quarantine what the audit database will never take as it is, with an alarm each."""
+        for rejection in outcome.rejections:
+            raise_alarm(rejection.reason, 1, rejection.error)
+            problem = directory_problem(conf.spool_dir)
+            if problem is not None:
+                raise_alarm("quarantine", 1, problem)
+                self._lose(rejection.reason, 1)
+                continue
+            put_aside(conf.spool_dir, conf.fingerprint, payloads[rejection.index], rejection.reason, rejection.error)
+            if conf.delivery != "spool":  # else it is counted on disk
+                self.counts["quarantined"] += 1
 
     def _keep(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -367,20 +399,23 @@ class Pipeline:
             self.pump().wait()
 
     def _drainer_stale(self) -> bool:
-        return self._drainer is None or self._drainer_target != _target()
+        return self._drainer_target != _target()
 
     def _start_drainer(self) -> None:
         with self._start_lock:
-            if not self._drainer_stale():
-                return
             if self._drainer is not None:
+                if not self._drainer_stale():
+                    return
                 self._drainer.stop(1.0)
+                self._drainer = None
             self._drainer_target = _target()
+            drainer = Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
             try:
-                self._drainer = Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
-                self._drainer.start()
+                drainer.start()
             except SpoolError as error:
-                logger.warning("The spool directory cannot be drained: %s", error)
+                raise_alarm("spool", 0, error)
+            else:
+                self._drainer = drainer
 
     def _pump_forever(self) -> None:
         while True:
@@ -401,18 +436,19 @@ def _target() -> tuple[Any, str, str]:
     return conf.value("SPOOL_DIR"), conf.fingerprint, conf.fsync
 
 
-def put_refused_aside(payloads: Sequence[bytes], outcome: Outcome) -> None:
-    """Quarantine what the audit database will never take as it is, with an alarm each."""
-    for rejection in outcome.rejections:
-        put_aside(conf.spool_dir, conf.fingerprint, payloads[rejection.index], rejection.reason, rejection.error)
-        raise_alarm(rejection.reason, 1, rejection.error)
+def _may_use_connection(alias: str, at_request: bool) -> bool:
+    """Whether to write on the connection of the calling thread; else on one of our own.
 
-
-def _in_transaction(alias: str) -> bool:
-    """Whether the caller has a transaction open; the one around a whole ``TestCase`` is meant to roll back."""
+    A transaction of the caller may roll back, an event loop may not use the ORM, and outside a request nobody closes a
+    thread's connection. The transaction around a whole ``TestCase`` is meant to roll back, with our rows in it.
+    """
+    if _in_event_loop():
+        return False
     connection = connections[alias]
-    blocks = connection.atomic_blocks
-    return connection.in_atomic_block and not (blocks and blocks[-1]._from_testcase)  # type: ignore[attr-defined]  # not in the stubs
+    if not connection.in_atomic_block:
+        return at_request
+    blocks: list[Any] = connection.atomic_blocks
+    return bool(blocks) and bool(blocks[-1]._from_testcase)
 
 
 def _in_event_loop() -> bool:

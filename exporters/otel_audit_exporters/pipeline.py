@@ -399,7 +399,7 @@ class Pipeline:
             self.pump().wait()
 
     def _drainer_stale(self) -> bool:
-        return self._drainer_target != _target()
+        return bool(self._drainer_target != _target())
 
     def _start_drainer(self) -> None:
         with self._start_lock:

@@ -38,10 +38,13 @@ def fresh_pipeline() -> Iterator[None]:
 
     pipeline._reset()
     yield
+    pump, wake = pipeline._pump_thread, pipeline._wake
     if pipeline._drainer is not None:
         pipeline._drainer.stop(5.0)
-    if pipeline._executor is not None:
-        pipeline._executor.shutdown()
+    pipeline._direct.close()
     if pipeline._spool is not None:
         pipeline._spool.close()
     pipeline._reset()
+    if pump is not None:
+        wake.put(None)
+        pump.join(5.0)

@@ -11,15 +11,14 @@ import asyncio
 import atexit
 import os
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from django.db import connections
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
@@ -31,7 +30,7 @@ from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
 from otel_audit_exporters.accounts import pending
 from otel_audit_exporters.alarm import raise_alarm
-from otel_audit_exporters.database import own_connection
+from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.envelope import Record, encode_event, encode_events, encode_request, encode_span, parse, seal
@@ -45,6 +44,8 @@ __all__ = ["Pipeline", "Receipt", "pipeline"]
 MAX_HELD: Final = 10_000
 #: A plain span that ends outside a request is in the spool within this many seconds.
 PUMP_DELAY_S: Final = 0.005
+#: What is held, and a spool directory that cannot be drained, are tried again after this many seconds.
+RETRY_S: Final = 1.0
 
 #: At the end of a process the drain gets this many seconds; what is left waits in the spool for the next one.
 EXIT_DRAIN_S: Final = 1.0
@@ -111,16 +112,18 @@ class Pipeline:
         self._queue: SimpleQueue[Encode] = SimpleQueue()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._pump_lock = threading.Lock()
+        self._pumping: int | None = None
         self._start_lock = threading.Lock()
         self._pump_thread: threading.Thread | None = None
         self._drainer: Drainer | None = None
         self._spool: SpoolWriter | None = None
         self._spool_target: Any = None
         self._drainer_target: Any = None
+        self._drainer_not_before = 0.0
         self._appended = 0
         self._at_request = False
         self._held: deque[Record] = deque()
-        self._executor: ThreadPoolExecutor | None = None
+        self._direct = DirectWriter(self.write)
         self._service: str | None = None
         self._resource: Resource | None = None
         self.counts: Counter[str] = Counter()
@@ -180,11 +183,8 @@ class Pipeline:
 
     def span_started(self, note: Note) -> None:
         """Make sure that a span which ends outside a request finds the thread that takes it."""
-        if (note.scope is None or note.scope.finished) and self._pump_thread is None and conf.enabled:
-            with self._start_lock:
-                if self._pump_thread is None:
-                    self._pump_thread = threading.Thread(target=self._pump_forever, name="otel-audit-pump", daemon=True)
-                    self._pump_thread.start()
+        if (note.scope is None or note.scope.finished) and self._pump_thread is None:
+            self._start_pump_thread()
 
     def span_ended(self, span: ReadableSpan, note: Note) -> None:
         """Queue a finished span. Takes no lock: garbage collection may call it."""
@@ -198,25 +198,39 @@ class Pipeline:
         Args:
             at_request: the caller's thread serves a request, so that Django looks after its connections.
         """
+        if self._pumping == threading.get_ident():
+            self._start_pump_thread()  # a receiver or log handler of the site, called by us, records something
+            self._wake.put(None)
+            return SETTLED
         with edge("pipeline.pump"), self._pump_lock:
-            self._at_request = at_request
-            records = self._encode_queued()
-            if records or self._held:
-                self._deliver(records)
-            if self._spool is not None and conf.fsync == ALWAYS:
-                return Receipt(self._spool, self._appended)
+            self._pumping, self._at_request = threading.get_ident(), at_request
+            try:
+                records = self._encode_queued()
+                if records or self._held:
+                    self._deliver(records)
+                if self._spool is not None and conf.fsync == ALWAYS:
+                    return Receipt(self._spool, self._appended)
+            finally:
+                self._pumping = None
         return SETTLED
 
     def flush(self, timeout: float) -> int:
         """Wait until all records are in the audit database, ``timeout`` seconds at most; return how many are left."""
         self.pump()
-        return len(self._held) + self.drain(timeout)
+        if self._pumping == threading.get_ident():
+            return len(self._held)
+        with self._pump_lock:  # while another thread delivers what was held, nothing is
+            left = len(self._held)
+        return left + self._drain(timeout) if conf.delivery == "spool" or self._spool is not None else left
 
     def drain(self, timeout: float) -> int:
         """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left."""
-        if conf.delivery != "spool" or directory_problem(conf.spool_dir) is not None:
-            return 0
-        drainer = self._drainer if not self._drainer_stale() else None
+        return self._drain(timeout) if conf.delivery == "spool" else 0
+
+    def _drain(self, timeout: float) -> int:
+        if not os.path.lexists(conf.spool_dir) or directory_problem(conf.spool_dir) is not None:
+            return 0  # nothing of ours can be in there
+        drainer = None if self._drainer_stale() else self._drainer
         drainer = drainer or Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
         return drainer.run_until_empty(timeout)
 
@@ -271,12 +285,14 @@ class Pipeline:
     def capture(self) -> Iterator[list[dict[str, Any]]]:
         """Collect the envelopes of everything recorded inside the block; see `otel_audit.testing.capture`."""
         captured: list[dict[str, Any]] = []
+        self.pump()  # what was recorded before the block is not of it
         self._captures.append(captured)
         try:
             yield captured
             self.pump()
         finally:
-            self._captures.remove(captured)
+            # By identity: another capture may have taken the same records.
+            self._captures = [other for other in self._captures if other is not captured]
 
     def set_resource(self, resource: Resource) -> None:
         """Take the resource of the site's tracer provider: it names the service."""
@@ -322,28 +338,21 @@ class Pipeline:
             except Exception as error:  # any failure means: try the other way, then hold
                 failure = error
                 raise_alarm(way.__name__.strip("_"), len(records), error)
+            except BaseException:  # a server's signal handler wants the process to end, not the records
+                self._held.extend(records)
+                raise
             else:
                 return
         self._hold(records, failure)
 
     def _append(self, records: list[Record]) -> None:
         self._appended = self._writer().append(records)
-        if self._drainer is None and conf.drain == "thread":
-            self._start_drainer()  # under sync delivery, and where the directory could not be used before
+        if self._drainer_stale() and conf.drain == "thread":
+            self._start_drainer()  # for plain spans, under sync delivery, where the directory could not be used before
 
     def _write_now(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
-        payloads = [seal(record, "", 0, observed) for record in records]
-        if not _may_use_connection(conf.database, self._at_request):
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(1, thread_name_prefix="otel-audit-write")
-            self._executor.submit(self._write_apart, payloads).result(timeout=30)
-        else:
-            self.write(payloads)
-
-    def _write_apart(self, payloads: Sequence[bytes]) -> None:
-        with own_connection(conf.database):
-            self.write(payloads)
+        self._direct.write([seal(record, "", 0, observed) for record in records], at_request=self._at_request)
 
     def _hold(self, records: list[Record], failure: Exception | None) -> None:
         self._held.extend(records)
@@ -351,6 +360,9 @@ class Pipeline:
         while len(self._held) > MAX_HELD:
             self._held.popleft()
             lost += 1
+        self._start_pump_thread()
+        if threading.current_thread() is not self._pump_thread:
+            self._wake.put(None)
         raise_alarm("held", len(records), f"Neither spool nor database takes them; {lost} are lost. ({failure})")
         if lost:
             self._lose("memory full", lost)
@@ -399,29 +411,45 @@ class Pipeline:
             self.pump().wait()
 
     def _drainer_stale(self) -> bool:
-        return bool(self._drainer_target != _target())
+        return self._drainer is None or self._drainer_target != _target()
 
     def _start_drainer(self) -> None:
+        problem: SpoolError | None = None
         with self._start_lock:
+            if not self._drainer_stale() or time.monotonic() < self._drainer_not_before:
+                return
             if self._drainer is not None:
-                if not self._drainer_stale():
-                    return
                 self._drainer.stop(1.0)
                 self._drainer = None
-            self._drainer_target = _target()
             drainer = Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
             try:
                 drainer.start()
             except SpoolError as error:
-                raise_alarm("spool", 0, error)
+                self._drainer_not_before = time.monotonic() + RETRY_S
+                problem = error
             else:
-                self._drainer = drainer
+                self._drainer, self._drainer_target = drainer, _target()
+        if problem is not None:
+            raise_alarm("spool", 0, problem)  # a receiver may record something: outside of the lock
+
+    def _start_pump_thread(self) -> None:
+        if not conf.enabled or conf.delivery == "memory":
+            return  # a site's own tests have no thread of ours: `capture` takes what has ended
+        with self._start_lock:
+            if self._pump_thread is None:
+                self._pump_thread = threading.Thread(target=self._pump_forever, name="otel-audit-pump", daemon=True)
+                self._pump_thread.start()
 
     def _pump_forever(self) -> None:
-        while True:
-            self._wake.get()
-            threading.Event().wait(PUMP_DELAY_S)  # what ends together is delivered together
-            self.pump()
+        wake = self._wake
+        while wake is self._wake:
+            with suppress(Empty):  # what is held is tried again although nothing new comes
+                wake.get(timeout=RETRY_S if self._held else None)
+                time.sleep(PUMP_DELAY_S)  # what ends together is delivered together
+                while True:
+                    wake.get_nowait()
+            with edge("pipeline.pump_thread"):
+                self.pump()
 
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child: the parent's threads do not exist here, its queue and spool are not ours."""
@@ -434,29 +462,6 @@ class Pipeline:
 def _target() -> tuple[Any, str, str]:
     """Return what names the spool of now: the configured place and the target database. Cheap; asked per request."""
     return conf.value("SPOOL_DIR"), conf.fingerprint, conf.fsync
-
-
-def _may_use_connection(alias: str, at_request: bool) -> bool:
-    """Whether to write on the connection of the calling thread; else on one of our own.
-
-    A transaction of the caller may roll back, an event loop may not use the ORM, and outside a request nobody closes a
-    thread's connection. The transaction around a whole ``TestCase`` is meant to roll back, with our rows in it.
-    """
-    if _in_event_loop():
-        return False
-    connection = connections[alias]
-    if not connection.in_atomic_block:
-        return at_request
-    blocks: list[Any] = connection.atomic_blocks
-    return bool(blocks) and bool(blocks[-1]._from_testcase)
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 pipeline: Final = Pipeline()

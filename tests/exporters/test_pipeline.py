@@ -20,8 +20,8 @@ from django.test import AsyncClient, Client
 from otel_audit import flush, process, status
 from otel_audit.conf import conf
 from otel_audit.models import ProcessAuditEvent, RegistrationAuditEvent, RequestAuditEvent
+from otel_audit_exporters import direct, quarantine
 from otel_audit_exporters import pipeline as module
-from otel_audit_exporters import quarantine
 from otel_audit_exporters.pipeline import Pipeline, pipeline
 from otel_audit_exporters.spool import SpoolWriter
 
@@ -203,6 +203,7 @@ def test_records_wait_in_memory_when_both_ways_are_closed_and_go_with_the_next(
     deliver: Deliver, broken_spool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver("spool")
+    monkeypatch.setattr(direct, "PAUSE_S", 0.0)
     back = module.store
     monkeypatch.setattr(module, "store", _unavailable)
     Client().get("/admin/login/")

@@ -1,0 +1,139 @@
+"""The sampler records what is audited and leaves what is forwarded to the site's own."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
+
+from otel_audit.provider import site_tracer
+from otel_audit.testing import capture
+from otel_audit_exporters import AuditSampler, AuditSpanProcessor
+from otel_audit_exporters.entry_points import audit_sampler
+
+SAMPLERS: list[Sampler] = [
+    ALWAYS_ON,
+    ALWAYS_OFF,
+    DEFAULT_ON,
+    DEFAULT_OFF,
+    TraceIdRatioBased(0.1),
+    ParentBasedTraceIdRatio(0.1),
+]
+
+each_sampler = pytest.mark.parametrize("inner", SAMPLERS, ids=lambda sampler: sampler.get_description())
+
+
+@each_sampler
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [(SpanKind.SERVER, None), (SpanKind.INTERNAL, {"audit.kind": "process"}), (None, {"audit.kind": "step"})],
+)
+def test_audit_span_is_always_recorded(
+    inner: Sampler, kind: SpanKind | None, attributes: dict[str, str] | None
+) -> None:
+    sampler = AuditSampler(inner)
+
+    results = [sampler.should_sample(None, random.getrandbits(128), "x", kind, attributes) for _ in range(50)]
+
+    assert Decision.DROP not in {result.decision for result in results}
+    assert all(result.attributes == (attributes or {}) for result in results)
+
+
+@each_sampler
+def test_other_spans_are_left_to_the_site(inner: Sampler) -> None:
+    sampler = AuditSampler(inner)
+
+    for _ in range(100):
+        trace_id = random.getrandbits(128)
+        ours = sampler.should_sample(None, trace_id, "SELECT", SpanKind.CLIENT, {"a": 1})
+        theirs = inner.should_sample(None, trace_id, "SELECT", SpanKind.CLIENT, {"a": 1})
+        assert ours.decision is theirs.decision
+
+
+@each_sampler
+def test_what_is_forwarded_stays_what_the_site_samples(inner: Sampler) -> None:
+    sampler = AuditSampler(inner)
+
+    for _ in range(100):
+        trace_id = random.getrandbits(128)
+        ours = sampler.should_sample(None, trace_id, "GET", SpanKind.SERVER)
+        theirs = inner.should_sample(None, trace_id, "GET", SpanKind.SERVER)
+        assert ours.decision.is_sampled() is theirs.decision.is_sampled()
+
+
+@pytest.mark.parametrize("flag", [TraceFlags.DEFAULT, TraceFlags.SAMPLED])
+def test_parent_that_was_not_sampled_drops_no_request(flag: int) -> None:
+    context = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(flag))
+    parent = set_span_in_context(NonRecordingSpan(context))
+
+    result = AuditSampler(DEFAULT_ON).should_sample(parent, 1, "GET", SpanKind.SERVER)
+
+    assert result.decision is (Decision.RECORD_AND_SAMPLE if flag else Decision.RECORD_ONLY)
+
+
+def test_ordinary_span_inside_a_process_is_recorded_so_that_a_step_below_finds_it() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=AuditSampler(ALWAYS_OFF), shutdown_on_exit=False)
+    provider.add_span_processor(AuditSpanProcessor())
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("shop")
+
+    begin = tracer.start_as_current_span
+    with (
+        capture() as records,
+        begin("Bake", attributes={"audit.kind": "process"}),
+        begin("SELECT"),
+        begin("INSERT"),
+        begin("mix", attributes={"audit.kind": "step"}),
+    ):
+        pass
+
+    assert records.steps[0].process_id == records.processes[0].id
+    assert exporter.get_finished_spans() == ()
+
+
+def test_tracers_that_were_made_before_get_it_too(fresh_provider: None) -> None:
+    trace.set_tracer_provider(TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False))
+    tracer = trace.get_tracer("made before")
+
+    with capture() as records:
+        site_tracer()
+        with tracer.start_as_current_span("Bake", attributes={"audit.kind": "process"}):
+            pass
+
+    assert len(records.processes) == 1
+
+
+def test_sampler_that_the_site_set_itself_is_not_wrapped_again(fresh_provider: None) -> None:
+    provider = TracerProvider(sampler=AuditSampler(ALWAYS_OFF), shutdown_on_exit=False)
+    trace.set_tracer_provider(provider)
+
+    with capture():
+        site_tracer()
+
+    assert provider.sampler.get_description() == "AuditSampler{AlwaysOffSampler}"
+
+
+def test_default_is_opentelemetrys_own() -> None:
+    assert AuditSampler().get_description() == f"AuditSampler{{{DEFAULT_ON.get_description()}}}"
+    assert audit_sampler().get_description() == AuditSampler().get_description()
+
+
+def test_argument_of_the_environment_is_the_ratio_to_forward() -> None:
+    assert "0.25" in audit_sampler("0.25").get_description()
+    assert audit_sampler("").get_description() == AuditSampler().get_description()

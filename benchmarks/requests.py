@@ -96,7 +96,7 @@ def table(figures: dict[str, dict[str, tuple[float, float]]]) -> str:
         for scenario in SCENARIOS:
             for index in (0, 1):
                 value, bare = figures[scenario][variant][index], figures[scenario][BARE][index]
-                cells.append(f"{value:.0f} µs" if variant == BARE else f"+{value - bare:.0f} µs ({value / bare:.2f}×)")
+                cells.append(f"{value:.0f} µs" if variant == BARE else f"+{value - bare:.0f} µs ({value / bare:.2f} x)")
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     for index, name in enumerate(("wall", "cpu")):
         for scenario in SCENARIOS:

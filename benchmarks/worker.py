@@ -75,6 +75,7 @@ class Shop:
         from django.contrib.auth.models import User
         from django.core.handlers.wsgi import WSGIHandler
         from rest_framework_simplejwt.tokens import AccessToken
+
         from shop.models import Product  # type: ignore[import-not-found]  # on the path
 
         user = User.objects.create_user("anna", password="anna")

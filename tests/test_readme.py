@@ -78,15 +78,14 @@ def run(site: Path, *arguments: str) -> str:
         "PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "OTEL_AUDIT_SPOOL_DIR": str(site / "spool"),
     }
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=site, env=environment, capture_output=True, text=True, timeout=100, check=False
-    )
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_the_settings_of_the_readme_pass_the_checks_and_give_rows_through_the_pipeline(site: Path) -> None:
-    manage = "import sys; from django.core.management import execute_from_command_line as run; run(['manage.py', *sys.argv[1:]])"
+    manage = "import sys; from django.core import management as m; m.execute_from_command_line(['', *sys.argv[1:]])"
     run(site, "-c", manage, "migrate", "-v0")
     run(site, "-c", manage, "migrate", "-v0", "--database", "default")
 

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -80,15 +81,7 @@ class Receipt:
             return
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[OSError | None] = loop.create_future()
-
-        def answer(error: OSError | None) -> None:
-            if not answered.done():
-                answered.set_result(error)
-
-        def durable(error: OSError | None) -> None:
-            loop.call_soon_threadsafe(answer, error)
-
-        self._spool.when_durable(self._seq, durable)
+        self._spool.when_durable(self._seq, partial(loop.call_soon_threadsafe, _answer, answered))
         try:
             error = await asyncio.wait_for(answered, DURABLE_S)
         except TimeoutError as late:
@@ -99,6 +92,11 @@ class Receipt:
 
 
 SETTLED: Final = Receipt(None, 0)
+
+
+def _answer(waiting: asyncio.Future[OSError | None], error: OSError | None) -> None:
+    if not waiting.done():
+        waiting.set_result(error)
 
 
 class Pipeline:

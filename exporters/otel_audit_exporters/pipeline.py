@@ -16,7 +16,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -81,7 +80,7 @@ class Receipt:
             return
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[OSError | None] = loop.create_future()
-        self._spool.when_durable(self._seq, partial(loop.call_soon_threadsafe, _answer, answered))
+        self._spool.when_durable(self._seq, lambda error: _tell(loop, answered, error))
         try:
             error = await asyncio.wait_for(answered, DURABLE_S)
         except TimeoutError as late:
@@ -94,9 +93,9 @@ class Receipt:
 SETTLED: Final = Receipt(None, 0)
 
 
-def _answer(waiting: asyncio.Future[OSError | None], error: OSError | None) -> None:
-    if not waiting.done():
-        waiting.set_result(error)
+def _tell(loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[OSError | None], error: OSError | None) -> None:
+    """Answer from the flusher's thread; the request may have been cancelled meanwhile."""
+    loop.call_soon_threadsafe(lambda: None if waiting.done() else waiting.set_result(error))
 
 
 class Pipeline:

@@ -2,7 +2,7 @@
 
 VENV ?= .venv
 IN_VENV = $(VENV)/bin/
-EXTRAS = asgi,django,drf,jwt,otlp,otlp-grpc,postgresql
+EXTRAS = asgi,django,drf,jwt,otlp,otlp-grpc,postgresql,rtl
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean python

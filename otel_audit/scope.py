@@ -60,7 +60,8 @@ class Note:
     """What was known when a process or step span started.
 
     Ids are UUIDv7 as text. ``facts`` holds what travels beside the span, ``steps`` numbers the steps of a process.
-    ``private_span`` refers to the span where that is one of our own provider.
+    ``clock_ns`` is the monotonic clock at the start, 0 where the start was said to be another time. ``private_span``
+    refers to the span where that is one of our own provider.
     """
 
     kind: str
@@ -73,6 +74,7 @@ class Note:
     ambient: Actor | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     steps: Iterator[int] = field(default_factory=lambda: count(1))
+    clock_ns: int = 0
     private_span: ref[Any] | None = None
 
     def actor(self) -> Actor | None:

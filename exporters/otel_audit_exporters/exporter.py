@@ -7,12 +7,13 @@ attributes. It stands down where our own processor is attached, as that one's re
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -22,6 +23,9 @@ from otel_audit.attributes import AUDIT_KIND, AUDIT_STEP_ORDER, KIND_PROCESS, KI
 from otel_audit.edges import report
 from otel_audit.ids import record_id
 from otel_audit.scope import Note
+
+if TYPE_CHECKING:
+    from otel_audit_exporters.direct import DirectWriter
 
 __all__ = ["DatabaseSpanExporter"]
 
@@ -38,6 +42,7 @@ class DatabaseSpanExporter(SpanExporter):
 
     def __init__(self) -> None:
         self._lineage = _Lineage()
+        self._direct: DirectWriter | None = None
         self._told = False
         self._shut_down = False
 
@@ -54,6 +59,8 @@ class DatabaseSpanExporter(SpanExporter):
     def shutdown(self) -> None:
         """Refuse spans from here on."""
         self._shut_down = True
+        if self._direct is not None:
+            self._direct.close()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Return True: `export` returns when the rows are written."""
@@ -63,6 +70,7 @@ class DatabaseSpanExporter(SpanExporter):
         from opentelemetry import trace
 
         from otel_audit.conf import conf
+        from otel_audit_exporters.direct import DirectWriter
         from otel_audit_exporters.envelope import encode_span, seal
         from otel_audit_exporters.pipeline import pipeline
         from otel_audit_exporters.processor import AuditSpanProcessor
@@ -81,7 +89,9 @@ class DatabaseSpanExporter(SpanExporter):
             payloads.extend(seal(record, "", 0, observed) for record in encode_span(span, note, named))
         if not payloads:
             return SpanExportResult.SUCCESS
-        outcome = pipeline.write(payloads)
+        if self._direct is None:
+            self._direct = DirectWriter(pipeline.write, pauses=False)
+        outcome = self._direct.write(payloads, at_request=False)
         return SpanExportResult.FAILURE if outcome.rejections else SpanExportResult.SUCCESS
 
     def _say_that_it_stands_down(self) -> None:
@@ -112,12 +122,15 @@ class _Lineage:
 
     def __init__(self) -> None:
         self._nodes: OrderedDict[_Key, _Node] = OrderedDict()
+        # Threads export side by side; garbage collection may end a span, and so export, in a thread that does.
+        self._lock = threading.RLock()
 
     def notes(self, spans: Sequence[ReadableSpan]) -> list[tuple[ReadableSpan, Note]]:
         """Return the audit spans among ``spans``, oldest first, with what encloses them."""
         ordered = sorted(spans, key=lambda span: span.start_time or 0)
-        arrived = [(span, self._arrive(span)) for span in ordered]
-        return [(span, self._note(node)) for span, node in arrived if node is not None and node.kind is not None]
+        with self._lock:
+            arrived = [(span, self._arrive(span)) for span in ordered]
+            return [(span, self._note(node)) for span, node in arrived if node is not None and node.kind is not None]
 
     def _arrive(self, span: ReadableSpan) -> _Node | None:
         context = span.get_span_context()

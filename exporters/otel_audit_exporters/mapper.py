@@ -120,6 +120,9 @@ class _Row:
             "record_hash": self.envelope.get("hash", ""),
             **columns,
         }
+        if columns["outcome"] not in AuditEvent.Outcome.values:
+            columns["outcome"] = keys.OUTCOME_UNKNOWN
+            self.changed.append("outcome")
         row = model(id=UUID(self.envelope["id"]))
         for name, value in columns.items():
             setattr(
@@ -147,12 +150,12 @@ class _Row:
                 fitted = field.fit(fitted)
             elif field.max_length is not None:
                 fitted = fitted[: field.max_length]
-        elif isinstance(field, models.BigIntegerField):
-            fitted = max(-_INT8 - 1, min(int(value), _INT8))
         elif isinstance(field, models.IntegerField):
-            fitted = max(-_INT4 - 1, min(int(value), _INT4))
+            limit = _INT8 if isinstance(field, models.BigIntegerField) else _INT4
+            number = _number(value)
+            fitted = None if number is None else int(max(-limit - 1, min(number, limit)))
         elif isinstance(field, models.FloatField):
-            fitted = float(value) if math.isfinite(float(value)) else None
+            fitted = _number(value)
         if fitted != value and field.name not in self.changed:
             self.changed.append(field.name)
         return fitted
@@ -160,7 +163,6 @@ class _Row:
 
 def _request(row: _Row) -> AuditEvent:
     facts, attribute = row.facts, row.attribute
-    start, end = _span_times(row)
     status = (
         facts["status"] if "status" in facts else attribute(keys.HTTP_RESPONSE_STATUS_CODE, keys.OLD_HTTP_STATUS_CODE)
     )
@@ -169,7 +171,7 @@ def _request(row: _Row) -> AuditEvent:
     error = facts.get("error") or {}
     return row.build(
         RequestAuditEvent,
-        start,
+        _span_times(row)[0],
         user=row.actor()[0],
         ip_addresses=facts.get("address")
         or attribute(keys.CLIENT_ADDRESS, keys.OLD_HTTP_CLIENT_IP, keys.NETWORK_PEER_ADDRESS, keys.OLD_NET_PEER_IP),
@@ -184,7 +186,7 @@ def _request(row: _Row) -> AuditEvent:
         response_body=facts.get("response_body"),
         response_size=facts.get("response_size"),
         status_code=status,
-        response_time=facts["duration_ms"] if "duration_ms" in facts else (end - start) / 1e6,
+        response_time=_duration_ms(row),
         error_type=error.get("type"),
         error_message=error.get("message"),
         error_stacktrace=error.get("stacktrace"),
@@ -197,12 +199,21 @@ def _url(row: _Row) -> tuple[str, str | None]:
     """Return path and query; the stock route knows them only from the span's attributes, which are redacted."""
     if "url" in row.facts:
         return row.facts["url"], row.facts.get("query")
-    path = row.attribute(keys.URL_PATH)
-    query = row.attribute(keys.URL_QUERY)
-    if path is None:
-        parts = urlsplit(row.attribute(keys.OLD_HTTP_TARGET, keys.URL_FULL, keys.OLD_HTTP_URL) or "")
-        path, query = parts.path, query or parts.query
-    return path, query
+    found = [
+        (row.attribute(keys.URL_PATH) or "", row.attribute(keys.URL_QUERY) or ""),
+        *(_split(row.attribute(name)) for name in (keys.OLD_HTTP_TARGET, keys.URL_FULL, keys.OLD_HTTP_URL)),
+    ]
+    return next((path for path, _ in found if path), ""), next((query for _, query in found if query), "")
+
+
+def _split(url: Any) -> tuple[str, str]:
+    text = str(url or "")
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # "http://[": stored as it is
+        path, _, query = text.partition("?")
+        return path, query
+    return parts.path, parts.query
 
 
 def _login(row: _Row) -> AuditEvent:
@@ -228,14 +239,13 @@ def _login(row: _Row) -> AuditEvent:
 
 
 def _process(row: _Row) -> AuditEvent:
-    start, end = _span_times(row)
     return row.build(
         ProcessAuditEvent,
-        start,
+        _span_times(row)[0],
         name=row.facts.get("name") or row.span["name"],
         description=row.facts.get("description") or row.attribute(keys.AUDIT_PROCESS_DESCRIPTION),
         created_by=row.actor()[0],
-        duration_ms=row.facts.get("duration_ms", (end - start) / 1e6),
+        duration_ms=_duration_ms(row),
         request_id=row.id_of("request"),
         action=row.attribute(keys.AUDIT_ACTION) or "EXECUTE",
         outcome=_span_outcome(row),
@@ -244,18 +254,17 @@ def _process(row: _Row) -> AuditEvent:
 
 
 def _step(row: _Row) -> AuditEvent:
-    start, end = _span_times(row)
     expected = row.attribute(keys.AUDIT_STEP_EXPECTED)
     return row.build(
         StepAuditEvent,
-        start,
+        _span_times(row)[0],
         process_id=row.id_of("process"),
         name=row.facts.get("name") or row.span["name"],
         description=row.facts.get("description") or row.attribute(keys.AUDIT_STEP_DESCRIPTION),
         order=_int(row.attribute(keys.AUDIT_STEP_ORDER), row.facts.get("order")),
         total_registrations=_int(expected, 1),
         created_by=row.actor()[0],
-        duration_ms=row.facts.get("duration_ms", (end - start) / 1e6),
+        duration_ms=_duration_ms(row),
         action=row.attribute(keys.AUDIT_ACTION) or "EXECUTE",
         outcome=_span_outcome(row),
         extra_informations=_with_error(row),
@@ -300,9 +309,10 @@ def _request_action(method: str) -> str:
 
 
 def _request_outcome(status: Any) -> str:
-    if status is None:
+    number = _number(status)
+    if number is None:
         return keys.OUTCOME_UNKNOWN
-    return keys.OUTCOME_FAILURE if int(status) >= 400 else keys.OUTCOME_SUCCESS
+    return keys.OUTCOME_FAILURE if number >= 400 else keys.OUTCOME_SUCCESS
 
 
 def _span_outcome(row: _Row) -> str:
@@ -323,6 +333,20 @@ def _with_error(row: _Row) -> Any:
         if (extra)
         else {"exception": error}
     )
+
+
+def _duration_ms(row: _Row) -> Any:
+    """Return the duration by the monotonic clock, else by the span's times, which a clock set back makes useless."""
+    start, end = _span_times(row)
+    return row.facts["duration_ms"] if "duration_ms" in row.facts else max(0.0, (end - start) / 1e6)
+
+
+def _number(value: Any) -> int | float | None:
+    """Return ``value`` as a finite number, None where it is none."""
+    try:
+        return value if isinstance(value, int) else float(value) if math.isfinite(float(value)) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _int(value: Any, default: Any) -> Any:

@@ -7,6 +7,7 @@ may arrive in any order.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -27,6 +28,9 @@ __all__ = ["AuditSpanProcessor"]
 KIND_REQUEST: Final = "request"
 #: Spans that were let go without having ended, and may still do so in the same garbage collection.
 _MAX_DYING: Final = 64
+
+#: A span's own time is that of the call when it is no farther away than this.
+_NOW_NS: Final = 5_000_000
 
 _Key = tuple[int, int]
 
@@ -54,6 +58,8 @@ class AuditSpanProcessor(SpanProcessor):
             if note is not None:
                 context = span.get_span_context()
                 key = (context.trace_id, context.span_id)
+                if _is_now(span.start_time):
+                    note.clock_ns = time.perf_counter_ns()
                 self._live[key] = ref(span, partial(self._let_go, key)), note
                 _pipeline().span_started(note)
 
@@ -67,6 +73,7 @@ class AuditSpanProcessor(SpanProcessor):
             _, note = self._live.pop(key, (None, None))
             note = note or self._dying.pop(key, None)
             if note is not None:
+                _measure(span, note)
                 _pipeline().span_ended(span, note)
 
     def _let_go(self, key: _Key, _: object) -> None:
@@ -135,6 +142,16 @@ def note_for(kind: str, span: Any, enclosing: Note | None) -> Note:
         if note.order is None:
             note.order = next(enclosing.steps)
     return note
+
+
+def _measure(span: ReadableSpan, note: Note) -> None:
+    """Note the duration by the monotonic clock, unless somebody said that the span began or ended at another time."""
+    if note.clock_ns and _is_now(span.end_time):
+        note.facts["duration_ms"] = round((time.perf_counter_ns() - note.clock_ns) / 1e6, 3)
+
+
+def _is_now(time_ns: int | None) -> bool:
+    return time_ns is not None and abs(time.time_ns() - time_ns) < _NOW_NS
 
 
 def _given_id(attributes: dict[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 from weakref import ref
@@ -314,3 +315,30 @@ def test_site_may_change_its_provider(fresh_provider: None, monkeypatch: pytest.
                 pass
 
     assert [row.name for row in records.processes] == ["first", "second"]
+
+
+def test_duration_is_that_of_the_monotonic_clock(
+    tracer: trace.Tracer, records: AuditRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    span = tracer.start_span("Bake", attributes=PROCESS)
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now - 3600 * 10**9)
+
+    span.end()
+
+    (row,) = records.processes
+    assert row.duration_ms is not None
+    assert 0 < row.duration_ms < 5000
+
+
+def test_times_that_the_site_gives_count(tracer: trace.Tracer, records: AuditRecords) -> None:
+    start = time.time_ns() - 10**10
+
+    tracer.start_span("Bake", attributes=PROCESS, start_time=start).end(start + 2 * 10**9)
+    tracer.start_span("Cool", attributes=PROCESS, start_time=start).end()
+    tracer.start_span("Plan", attributes=PROCESS).end(time.time_ns() + 10**10)
+
+    durations = {row.name: row.duration_ms or 0 for row in records.processes}
+    assert durations["Bake"] == 2000
+    assert 10_000 <= durations["Cool"] < 15_000
+    assert 9_000 < durations["Plan"] < 11_000

@@ -1,25 +1,31 @@
-"""A wrapping exporter that masks secrets in names, attributes and events before the inner one sees them."""
+"""A wrapping exporter that masks secrets in names, attributes, events and links before the inner one sees them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
 
+from django.urls import Resolver404, resolve
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, EventBase, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import Link, Status
+from opentelemetry.trace import Link, SpanContext, Status, TraceState
 from opentelemetry.util.types import Attributes
 
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
-from otel_audit.redaction import Redactor
+from otel_audit.edges import edge
+from otel_audit.redaction import MASK, Redactor
+from otel_audit.text import storable
 
 __all__ = ["RedactingSpanExporter"]
 
-_QUERY_ATTRIBUTES = frozenset({keys.URL_QUERY})
-_URL_ATTRIBUTES = frozenset({keys.URL_FULL, keys.OLD_HTTP_URL, keys.OLD_HTTP_TARGET})
+_QUERY_ATTRIBUTES: Final = frozenset({keys.URL_QUERY})
+_URL_ATTRIBUTES: Final = frozenset({keys.URL_FULL, keys.OLD_HTTP_URL, keys.OLD_HTTP_TARGET})
+#: Where OpenTelemetry's instrumentation puts the header, when a site asks for it: links to reset a password are there.
+_REFERER_ATTRIBUTES: Final = frozenset({"http.request.header.referer"})
 
 
 class RedactingSpanExporter(SpanExporter):
@@ -33,9 +39,8 @@ class RedactingSpanExporter(SpanExporter):
         self.inner = inner
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export redacted copies of ``spans``."""
-        redactor = conf.redactor
-        return self.inner.export([_redacted(span, redactor) for span in spans])
+        """Export redacted copies of ``spans``; one that cannot be read does not cost the others."""
+        return self.inner.export(list(_all_redacted(spans, conf.redactor)))
 
     def shutdown(self) -> None:
         """Shut the inner exporter down."""
@@ -46,18 +51,27 @@ class RedactingSpanExporter(SpanExporter):
         return self.inner.force_flush(timeout_millis)
 
 
+def _all_redacted(spans: Sequence[ReadableSpan], redactor: Redactor) -> Iterator[ReadableSpan]:
+    for span in spans:
+        copy: ReadableSpan | None = None
+        with edge("RedactingSpanExporter.export"):
+            copy = _redacted(span, redactor)
+        if copy is not None:
+            yield copy
+
+
 def _redacted(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
     description = span.status.description
     return ReadableSpan(
-        name=redactor.text(span.name),
-        context=span.get_span_context(),
-        parent=span.parent,
+        name=_text(span.name, redactor),
+        context=_context(span.get_span_context(), redactor),
+        parent=_context(span.parent, redactor),
         resource=span.resource,
         attributes=_attributes(span.attributes, span.dropped_attributes, redactor),
         events=_list((_event(event, redactor) for event in span.events), span.dropped_events),
         links=_list((_link(link, redactor) for link in span.links), span.dropped_links),
         kind=span.kind,
-        status=Status(span.status.status_code, redactor.text(description) if description else None),
+        status=Status(span.status.status_code, _text(description, redactor) if description else None),
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
@@ -66,17 +80,29 @@ def _redacted(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
 
 def _event(event: EventBase, redactor: Redactor) -> Event:
     dropped = getattr(event, "dropped_attributes", 0)
-    return Event(event.name, _attributes(event.attributes, dropped, redactor), event.timestamp)
+    return Event(_text(event.name, redactor), _attributes(event.attributes, dropped, redactor), event.timestamp)
 
 
 def _link(link: Link, redactor: Redactor) -> Link:
-    return Link(link.context, _attributes(link.attributes, link.dropped_attributes, redactor))
+    context = _context(link.context, redactor)
+    masked = _attributes(link.attributes, link.dropped_attributes, redactor)
+    return Link(link.context if context is None else context, masked)
+
+
+def _context(context: SpanContext | None, redactor: Redactor) -> SpanContext | None:
+    """Return a context whose trace state, which a client may send, has no secrets."""
+    if context is None or not context.trace_state:
+        return context
+    state = [(key, _value(key, value, redactor)) for key, value in context.trace_state.items()]
+    return SpanContext(
+        context.trace_id, context.span_id, context.is_remote, context.trace_flags, TraceState(entries=state)
+    )
 
 
 def _attributes(attributes: Attributes, dropped: int, redactor: Redactor) -> Attributes:
     """Return masked copies that still say how many others the span's limits dropped."""
     masked = BoundedAttributes(
-        attributes={key: _value(key, value, redactor) for key, value in (attributes or {}).items()}
+        attributes={_text(key, redactor): _value(key, value, redactor) for key, value in (attributes or {}).items()}
     )
     masked.dropped = dropped
     return masked
@@ -89,16 +115,33 @@ def _list(items: Iterable[Any], dropped: int) -> BoundedList[Any]:
     return kept
 
 
+def _text(text: str, redactor: Redactor) -> str:
+    """Return text that can be sent: one lone surrogate in it would cost the whole batch."""
+    return storable(redactor.text(text))
+
+
 def _value(key: str, value: Any, redactor: Redactor) -> Any:
     if isinstance(value, tuple | list):
         return tuple(_value(key, item, redactor) for item in value)
     if isinstance(value, str):
         if key in _QUERY_ATTRIBUTES:
-            return redactor.query(value)
-        if key in _URL_ATTRIBUTES:
-            path, mark, query = value.partition("?")
-            return redactor.text(path) + mark + redactor.query(query)
-    if isinstance(value, str | Mapping):
-        (masked,) = redactor.value({key: value}).values()
-        return masked
-    return value
+            return storable(redactor.query(value))
+        if key in _URL_ATTRIBUTES or key in _REFERER_ATTRIBUTES:
+            return storable(_url(key, value, redactor))
+    (copied,) = redactor.value({key: value}).values()
+    if copied == MASK:
+        return MASK
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    return storable(copied) if isinstance(copied, str) else copied
+
+
+def _url(key: str, url: str, redactor: Redactor) -> str:
+    path, mark, query = url.partition("?")
+    if key in _REFERER_ATTRIBUTES:
+        try:
+            match = resolve(urlsplit(path).path)
+            path = redactor.route(path, match.route or "", match.kwargs)
+        except (Resolver404, ValueError):
+            pass  # no page of this site
+    return redactor.text(path) + mark + redactor.query(query)

@@ -11,7 +11,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from otel_audit_exporters import RedactingSpanExporter
 
@@ -165,3 +165,38 @@ def test_span_without_anything_passes(exporter: InMemorySpanExporter) -> None:
 
     assert exporter.get_finished_spans()[0].name == "bare"
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+def test_names_and_keys_have_no_secrets_and_cost_no_batch(exporter: InMemorySpanExporter) -> None:
+    tracer = provider_of(exporter).get_tracer("shop")
+    with tracer.start_as_current_span("GET token=hunter2", attributes={"password=hunter2": "x"}) as span:
+        span.add_event("token=hunter2")
+
+    assert "hunter2" not in exporter.get_finished_spans()[0].to_json()
+
+
+@pytest.mark.parametrize(("key", "value"), [("pin", 123456), ("number", 4929831175640281), ("passwords", [123456])])
+def test_secret_numbers_are_masked(exporter: InMemorySpanExporter, key: str, value: Any) -> None:
+    span = exported(exporter, **{key: value})
+
+    assert "[redacted]" in str((span.attributes or {})[key])
+
+
+def test_lone_surrogates_do_not_stop_the_batch(exporter: InMemorySpanExporter) -> None:
+    span = exported(exporter, "GET \ud800", text="\udfff", texts=["\ud800"])
+
+    span.name.encode()
+    assert "\\udfff" in str((span.attributes or {})["text"])
+
+
+def test_secrets_in_the_trace_state_are_masked(exporter: InMemorySpanExporter) -> None:
+    state = TraceState([("token", "hunter2"), ("vendor", "kept")])
+    parent = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+    context = trace.set_span_in_context(trace.NonRecordingSpan(parent))
+
+    provider_of(exporter).get_tracer("shop").start_span("GET", context).end()
+
+    (span,) = exporter.get_finished_spans()
+    assert span.context is not None
+    assert dict(span.context.trace_state) == {"token": "[redacted]", "vendor": "kept"}
+    assert (span.context.trace_id, span.parent and span.parent.span_id) == (1, 2)

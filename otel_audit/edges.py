@@ -7,7 +7,9 @@ In this package's own tests (``edges.reraise``) it rises, so that no bug hides b
 from __future__ import annotations
 
 import logging
+import re
 import time
+import traceback
 from collections import Counter
 from types import TracebackType
 
@@ -21,6 +23,7 @@ errors: Counter[str] = Counter()
 reraise = False
 
 _SECONDS_BETWEEN_LOGS = 60.0
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _last_logged: dict[str, float] = {}
 
 
@@ -55,9 +58,21 @@ def report(place: str) -> None:
     now = time.monotonic()
     if now - _last_logged.get(place, -_SECONDS_BETWEEN_LOGS) >= _SECONDS_BETWEEN_LOGS:
         _last_logged[place] = now
-        logger.error(  # called while an edge handles it
-            "otel_audit failed in %s (%d times so far); the site goes on.",
-            place,
-            errors[place],
-            exc_info=True,  # noqa: LOG014
+        logger.error(  # not exc_info: see _traceback
+            "otel_audit failed in %s (%d times so far); the site goes on.\n%s", place, errors[place], _traceback()
         )
+
+
+def _traceback() -> str:
+    """Return the exception being handled without secrets, each line indented and printable.
+
+    Its message may hold what a client has sent, who would have it end a line and begin one of ours (CWE-117).
+    """
+    from otel_audit.conf import conf
+
+    try:
+        text = str(conf.redactor.value(traceback.format_exc()))
+    except Exception as error:  # an exception that cannot be printed, or settings that cannot be read
+        text = f"{type(error).__name__} while the traceback was read"
+    printable = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.strip())
+    return "\n".join(f"  {line}" for line in printable.split("\n"))

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import Final
 
+from otel_audit.conf import conf
 from otel_audit.signals import audit_delivery_failed
 
 __all__ = ["raise_alarm"]
@@ -36,7 +37,7 @@ def raise_alarm(reason: str, count: int, error: object) -> None:
             return
         _raised_at[reason] = now
         total = _counts.pop(reason)
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = conf.redactor.text(" ".join(str(error).split())) or type(error).__name__
     logger.error("Audit delivery: %s (%d): %s", reason, total, said)
     for receiver, answer in audit_delivery_failed.send_robust(sender=None, reason=reason, count=total, error=said):
         if isinstance(answer, Exception):

@@ -405,7 +405,7 @@ def test_object_that_contains_itself_is_cut() -> None:
 
     copy = redactor.value(loop)
 
-    assert "[cut: nested deeper than 32 levels]" in json.dumps(copy)
+    assert "[cut: nested deeper than 28 levels]" in json.dumps(copy)
 
 
 def test_objects_are_bounded_in_size() -> None:

@@ -17,6 +17,7 @@ _CHARSET: Final = re.compile(
     r"|koi8-?[rut]|gb\d{4,5}|gbk|big5(?:-?hkscs)?|shift[-_]?jis|s-?jis|euc[-_]?(?:jp|kr)|mac-?roman)\Z",
     re.IGNORECASE,
 )
+_UTF_8: Final = frozenset({"utf-8", "utf8"})
 _PARAMETER: Final = re.compile(r';\s*([\w!#$&+\-.^*]{1,40})\s*=\s*(?:"((?:[^"\\]|\\.){0,300})"|([^\s;"]{0,300}))')
 _MAX_CACHED: Final = 200  # characters
 _MAX_HEADER: Final = 1000
@@ -44,18 +45,19 @@ def decode(raw: bytes, charset: str, *, truncated: bool) -> str | None:
 
     Args:
         raw: the bytes, maybe cut.
-        charset: as the client named it; empty: UTF-8, or UTF-16 and UTF-32 where the first bytes say so.
+        charset: as the client named it, for what is no UTF-8; empty: UTF-16 and UTF-32 where the first bytes say so.
         truncated: whether the last character may be incomplete.
     """
     name = charset or json.detect_encoding(raw[:4])
     if _CHARSET.match(name) is None:
         return None
     try:
-        if not truncated:
-            return raw.decode(name)
-        return codecs.getincrementaldecoder(name)().decode(raw)
+        text = raw.decode(name) if not truncated else codecs.getincrementaldecoder(name)().decode(raw)
     except (LookupError, UnicodeError):
         return None
+    if name not in _UTF_8 and b"\0" not in raw and (plain := decode(raw, "utf-8", truncated=truncated)) is not None:
+        return plain  # read as UTF-16 or EBCDIC it would hide its secrets, and the view may not believe the header
+    return text
 
 
 def _take_apart(header: str) -> MediaType:
@@ -65,8 +67,8 @@ def _take_apart(header: str) -> MediaType:
         key, value = match[1].lower(), match[2] if match[2] is not None else match[3]
         if key == "charset" and not charset:
             charset = value.strip("'").lower()
-        elif key == "boundary" and not boundary:
-            boundary = value
+        elif key == "boundary":
+            boundary = value  # the last one counts, as for Django
     return MediaType(_kind(name), name, charset, boundary)
 
 

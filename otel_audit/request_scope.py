@@ -43,6 +43,7 @@ META_LOGIN: Final = "drf_login_audit_event"
 BODY_LIMIT: Final = 64 * 1024
 
 _ATTRIBUTE: Final = "_otel_audit_scope"
+_PATH_ATTRIBUTES: Final = (keys.URL_PATH, keys.URL_FULL, keys.OLD_HTTP_TARGET, keys.OLD_HTTP_URL)
 _ALWAYS_RECORDED: Final = frozenset({401, 403})
 
 
@@ -120,7 +121,18 @@ class RequestScope(Scope):
         if match is not None:
             self.route = match.route or ""
             self.route_kwargs = match.kwargs
+            self._mask_route()
         self._user_at_view = request.__dict__.get("user")
+
+    def _mask_route(self) -> None:
+        """Mask on the span, as it may be forwarded, what the route took from the path and is named like a secret."""
+        redactor, span = conf.redactor, self.span
+        if not any(map(redactor.secret_key, self.route_kwargs)) or not getattr(span, "is_recording", bool)():
+            return
+        found = getattr(span, "attributes", None) or {}
+        for key in _PATH_ATTRIBUTES:
+            if isinstance(value := found.get(key), str):
+                span.set_attribute(key, redactor.route(value, self.route, self.route_kwargs))
 
     def failed(self, error: BaseException | None) -> None:
         """Note an exception; the latest one is what the client's response came from."""

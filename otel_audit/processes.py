@@ -403,6 +403,7 @@ def actor(type: str, name: str) -> Iterator[Actor]:  # noqa: A002  # the draft's
         type: ``"user"``, ``"service"`` or ``"system"``.
         name: stored as the actor's key and name.
     """
+    name = conf.redactor.text(str(name))
     who = Actor(name, name, type)
     token = current_actor.set(who)
     try:

@@ -78,6 +78,8 @@ def private_tracer() -> Tracer:
     """Return a tracer whose spans are always recorded, whatever the environment says."""
     if _state.private is None:
         with _lock:
+            if _state.private is not None:
+                return _state.private
             provider = TracerProvider(sampler=ALWAYS_ON, resource=_resource(), shutdown_on_exit=False)
             provider._disabled = (
                 False  # OTEL_SDK_DISABLED makes every provider give no-op tracers; there is no other way
@@ -106,8 +108,9 @@ def _attached(provider: trace.TracerProvider) -> trace.TracerProvider:
         provider.sampler = sampler
         for tracer in _tracers(provider):  # made before, each holds the sampler of its day
             tracer.sampler = sampler
-    for processor in parts.forwarding(provider):
-        provider.add_span_processor(processor)
+    with edge("provider.forwarding"):  # a collector that cannot be set up is in nobody's way
+        for processor in parts.forwarding(provider):
+            provider.add_span_processor(processor)
     return provider
 
 

@@ -58,6 +58,11 @@ class Collector:
         with self._lock:
             return "\n".join(MessageToJson(request) for request in self._requests)
 
+    def raw(self) -> bytes:
+        """Return the bytes of everything that arrived."""
+        with self._lock:
+            return b"\n".join(request.SerializeToString() for request in self._requests)
+
 
 @contextmanager
 def http_collector() -> Iterator[Collector]:

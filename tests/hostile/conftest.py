@@ -15,7 +15,7 @@ import pytest_django
 
 from tests.fresh_databases import Databases, fresh_databases
 
-from .sites import DOORS, SECRET_KEY, Audited, Site, serving
+from .sites import DOORS, SECRET_KEY, Audited, Site
 
 POLICY = [{"path": "/(api/health|flush)/$", "level": "none"}]
 
@@ -39,9 +39,11 @@ class People:
 def hostile_databases(
     tmp_path_factory: pytest.TempPathFactory, django_db_blocker: pytest_django.DjangoDbBlocker
 ) -> Iterator[Databases]:
-    """Databases of the site: its own, and one audit database for each door and for the canaries."""
+    """Databases of the site: its own, and two audit databases for each door: for the table and the canaries."""
     directory = tmp_path_factory.mktemp("hostile-databases")
-    with fresh_databases(["default", *(f"audit_{door}" for door in DOORS)], directory, django_db_blocker) as found:
+    with fresh_databases(
+        ["default", *(f"{use}_{door}" for use in ("audit", "canaries") for door in DOORS)], directory, django_db_blocker
+    ) as found:
         yield found
 
 
@@ -70,11 +72,11 @@ def _open_door(
         def open_door(name: str) -> Audited:
             if name not in opened:
                 directory = tmp_path_factory.mktemp(name)
-                _, bare = stack.enter_context(serving(directory / "bare", hostile_databases, name, None))
-                site, server = stack.enter_context(
-                    serving(directory / "audited", hostile_databases, name, {"POLICY": POLICY})
-                )
-                opened[name] = Audited(name, site, server, bare)
+                bare = Site(directory / "bare", hostile_databases, {"default": "default"}, None)
+                aliases = {"default": "default", "audit": f"audit_{name}"}
+                site = Site(directory / "audited", hostile_databases, aliases, {"POLICY": POLICY})
+                servers = [stack.enter_context(each.serve(DOORS[name])) for each in (site, bare)]
+                opened[name] = Audited(name, site, *servers)
             return opened[name]
 
         yield open_door

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,18 +146,6 @@ def connect(server: Server) -> socket.socket:
     """Open a connection to a server."""
     host, port = server.base_url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), TIMEOUT_S)
-
-
-@contextmanager
-def serving(
-    directory: Path, databases: Databases, door: str, audit: Any, **environment: str
-) -> Iterator[tuple[Site, Server]]:
-    """Run the site behind a door; with ``audit`` None it is the site without us."""
-    aliases = {"default": "default"} if audit is None else {"default": "default", "audit": f"audit_{door}"}
-    site = Site(directory, databases, aliases, audit)
-    site.environment = environment
-    with site.serve(DOORS[door]) as server:
-        yield site, server
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -67,3 +67,6 @@ if "OTEL_AUDIT" in GIVEN:
     INSTALLED_APPS += ["otel_audit"]
     DATABASE_ROUTERS = ["otel_audit.routers.AuditRouter"]
     MIDDLEWARE.insert(-1, "otel_audit.middleware.AuditMiddleware")
+if "CANARIES" in GIVEN:
+    CANARIES = GIVEN["CANARIES"]
+    LOGGING["loggers"]["opentelemetry"] = LOGGING["loggers"]["otel_audit"]

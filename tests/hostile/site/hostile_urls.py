@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from opentelemetry import trace
 from rest_framework.request import Request
@@ -239,3 +240,5 @@ urlpatterns = [
     path("reset/<uidb64>/<token>/", reset),
     re_path(r"^echo/", csrf_exempt(echo)),
 ]
+if AUDITED and hasattr(settings, "CANARIES"):
+    urlpatterns.append(path("", include("leaks")))

@@ -57,8 +57,8 @@ def is_audit_middleware(path: str) -> bool:
 
     try:
         found = import_string(path)
-    except ImportError:
-        return False  # Django itself reports it when the handler loads
+    except Exception:  # whatever it raises, Django itself reports it when the handler loads
+        return False
     return isinstance(found, type) and issubclass(found, AuditMiddleware)
 
 

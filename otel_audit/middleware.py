@@ -251,7 +251,8 @@ class _Passage:
     def _start_span(self, request: HttpRequest, starts_span: bool) -> None:
         scope = self.scope
         enclosing = trace.get_current_span()
-        if enclosing.is_recording() and getattr(enclosing, "kind", None) is SpanKind.SERVER:
+        is_server = enclosing.is_recording() and getattr(enclosing, "kind", None) is SpanKind.SERVER
+        if is_server and self._outer is None:
             scope.span = enclosing  # an outer WSGI or ASGI instrumentation's
             return
         tracer = site_tracer()  # attaches us to the site's provider before its own middleware starts the span

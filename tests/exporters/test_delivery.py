@@ -281,6 +281,50 @@ def test_switched_off_nothing_is_written(deliver: Callable[..., Path], client: C
     assert not directory.exists()
 
 
+HOSTILE: dict[str, tuple[str, str, dict[str, str]]] = {
+    "long forwarded address": ("GET", "/shop/", {"HTTP_X_FORWARDED_FOR": "1.2.3.4, " * 700}),
+    "NUL in the path": ("GET", "/shop%00/", {}),
+    "long method": ("M" * 200, "/shop/", {}),
+    "long agent": ("GET", "/shop/", {"HTTP_USER_AGENT": "kettle " * 10_000}),
+    "long query": ("GET", "/shop/?" + "n=1&" * 20_000, {}),
+    "long path": ("GET", "/shop/" + "x" * 60_000, {}),
+    "invalid UTF-8": ("GET", "/shop/%ff%fe?a=%ff", {"HTTP_USER_AGENT": "\xff\xfe"}),
+    "emoji": ("GET", "/shop/%F0%9F%AB%96/", {"HTTP_USER_AGENT": "🫖".encode().decode("latin-1")}),
+    "line breaks": ("GET", "/shop/%0d%0aSet-Cookie:%20a=1", {}),
+}
+
+
+@pytest.mark.parametrize("delivery", ["spool", "sync"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_request_is_answered_and_is_one_row(
+    deliver: Callable[..., Path], client: Client, delivery: str, name: str
+) -> None:
+    deliver(delivery)
+    method, url, headers = HOSTILE[name]
+
+    response = client.generic(method, url, **headers)
+
+    assert flush(5) == 0
+    row = RequestAuditEvent.objects.using(AUDIT).get()
+    assert row.status_code == response.status_code < 500
+    assert row.ip_addresses == "127.0.0.1"
+
+
+def test_writing_opens_no_transaction_on_the_sites_database(deliver: Callable[..., Path], client: Client) -> None:
+    deliver("sync")
+    statements: list[str] = []
+
+    def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, params, many, context)
+
+    with connections["default"].execute_wrapper(watch):
+        client.get("/nothing/")
+
+    assert RequestAuditEvent.objects.using(AUDIT).count() == 1
+    assert statements == []
+
+
 # ── outside a request ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -675,6 +719,30 @@ if __name__ == "__main__":
 """
 )
 
+LATER = (
+    FORK.replace('"/db.sqlite3"', '"/later/db.sqlite3"').replace(
+        '"otel_audit"],',
+        '"otel_audit"], ROOT_URLCONF=__name__, ALLOWED_HOSTS=["testserver"],\n'
+        '    MIDDLEWARE=["otel_audit.middleware.AuditMiddleware"],',
+    )
+    + """
+from django.core.management import call_command
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import path
+from otel_audit import flush, status
+from otel_audit.models import RequestAuditEvent
+urlpatterns = [path("shop/", lambda request: HttpResponse("sold"))]
+assert [Client().get("/shop/").content for _ in range(3)] == [b"sold"] * 3
+assert (flush(0.3), status()["pending"]) == (3, 3)
+os.mkdir(sys.argv[1] + "/later")
+assert flush(0.3) == 3
+call_command("migrate", verbosity=0)
+assert flush(20) == 0
+print(RequestAuditEvent.objects.count(), status()["stored"], status()["pending"], status()["lost"])
+"""
+)
+
 PLAIN_EXIT = (
     FORK
     + """
@@ -709,6 +777,11 @@ def run(script: str, directory: Path, **environment: str) -> str:
 @pytest.mark.django_db(databases=[])
 def test_forked_children_deliver_what_is_theirs(tmp_path: Path) -> None:
     assert run(CHILDREN, tmp_path) == "done\n"
+
+
+@pytest.mark.django_db(databases=[])
+def test_database_that_is_made_later_gets_everything(tmp_path: Path) -> None:
+    assert run(LATER, tmp_path) == "3 3 0 0\n"
 
 
 @pytest.mark.django_db(databases=[])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from wsgiref.util import FileWrapper
+
 import pytest
+from django.core.handlers.wsgi import WSGIHandler
 
 from otel_audit.testing import AuditRecords
 
 from .conftest import URLS
-from .doors import Door
+from .doors import Door, wsgi_environ
 
 pytestmark = [pytest.mark.urls(URLS), pytest.mark.usefixtures("span_source")]
 
@@ -35,6 +38,19 @@ def test_file_is_recorded_with_its_true_size(door: Door, records: AuditRecords) 
     row = records.requests[0]
     assert len(reply.body) == 100_000
     assert len(records.requests) == 1
+    assert (row.status_code, row.response_size, row.outcome) == (200, 100_000, "success")
+
+
+def test_file_that_the_server_sends_itself_is_recorded_with_its_size(records: AuditRecords) -> None:
+    environ = {**wsgi_environ("GET", "/file/"), "wsgi.file_wrapper": FileWrapper}
+
+    response = WSGIHandler()(environ, lambda status, headers, exc_info=None: None)
+    body = b"".join(response)
+    response.close()
+
+    (row,) = records.requests
+    assert isinstance(response, FileWrapper)
+    assert len(body) == 100_000
     assert (row.status_code, row.response_size, row.outcome) == (200, 100_000, "success")
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from otel_audit.redaction.markup import mask_tags
+from otel_audit.redaction.named import mask_named
 from otel_audit.redaction.names import Names, fold
 from otel_audit.redaction.pairs import PairMasker
 from otel_audit.redaction.patterns import SHAPE_HINT, mask_cards, mask_shapes
@@ -81,6 +82,9 @@ class Engine:
         if not short or self.names.suspected(lower):
             if markup:
                 text = mask_tags(text, self.names.places(lower), self.names)
+                lower = fold(text)
+            if "value" in lower or "[[" in text:
+                text = mask_named(text, lower, self.names, json=json)
                 lower = fold(text)
             text = self._pairs.mask(text, lower, json=json, markup=markup)
         if not short or SHAPE_HINT.search(lower) is not None:

@@ -15,8 +15,13 @@ from otel_audit.redaction.patterns import MASK
 __all__ = ["mask_tags"]
 
 _MAX_TAG: Final = 2000  # characters between the beginning of a tag and the name in it
-_TAG: Final = re.compile(r"<[\w:.\-]++(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+>")
+_TAG: Final = re.compile(r"<([\w:.\-]++)(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+>")
 _ATTRIBUTE: Final = re.compile(r"([\w:.\-]++)(\s*+=\s*+)(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))")
+_TEXT: Final = re.compile(r"(?!\s*+<)[^<]++")
+#: ``<key>password</key><string>…</string>``, as property lists and XML-RPC write it.
+_NEIGHBOUR: Final = re.compile(
+    r"<(name|key|member)>\s*+([^<]{1,100}+)</\1>\s*+<(?:\w{1,20}+)>(?:\s*+<\w{1,20}+>)?+([^<]++)", re.IGNORECASE
+)
 _NAMING: Final = frozenset({"name", "id", "key", "property", "itemprop"})
 _HOLDING: Final = frozenset({"value", "content"})
 
@@ -39,9 +44,25 @@ def mask_tags(text: str, places: list[int], names: Names) -> str:
         if tag is None or tag.end() <= place:
             failed = start
             continue
-        kept += (text[max(done, 0) : start], _masked(tag[0], names))
+        written = tag[0]
+        masked = _masked(written, names)
+        kept += (text[max(done, 0) : start], masked)
         done = tag.end()
-    return "".join((*kept, text[done:])) if kept else text
+        if masked is not written and (end := _text_end(text, tag)) > done:
+            kept.append(MASK)
+            done = end
+    text = "".join((*kept, text[done:])) if kept else text
+    return _NEIGHBOUR.sub(lambda match: _mask_neighbour(match, names), text)
+
+
+def _text_end(text: str, tag: re.Match[str]) -> int:
+    """Return where the text of ``<property name="password">…</property>`` ends, the tag's end where it has none."""
+    behind = _TEXT.match(text, tag.end())
+    return tag.end() if behind is None or not text.startswith(f"</{tag[1]}", behind.end()) else behind.end()
+
+
+def _mask_neighbour(match: re.Match[str], names: Names) -> str:
+    return match[0][: match.start(3) - match.start()] + MASK if names.secret(match[2]) else match[0]
 
 
 def _masked(tag: str, names: Names) -> str:

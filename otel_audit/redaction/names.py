@@ -24,14 +24,31 @@ _SECRET: Final = re.compile(
     r"|kennwort|motdepass|(?:amz|goog)signature|sess(?:ion)?(?:id|key)"
     r"|(?:api|private|access|signing|encryption|auth|ssh|master|shared|subscription|account)keys?"
     r"|(?:activation|confirmation|reset|verification|license|recovery|backup)key"
-    r"|(?:security|verification|activation|reset|recovery|backup|auth|access|mfa|sms|onetime)code"
+    r"|(?:security|verification|activation|reset|recovery|backup|auth|access|mfa|sms|otp|pin|onetime)code|\Afacode|passkey"
     r"|cardn(?:o|um)|creditcard|debitcard|ccnumber|socialsecurity|(?:basic|http|proxy)auth|authheader"
 )
 #: Words that make a name a secret's when it ends with them, or is nothing else, or tells whose they are.
 _LAST: Final = frozenset({"pin", "otp", "totp", "cvv", "cvc", "ssn", "pw"})
 _WHOLE: Final = frozenset({"access", "refresh", "pass"})
 _PASS_OF: Final = frozenset(
-    ["user", "db", "database", "smtp", "mail", "email", "ftp", "login", "admin", "root", "account", "proxy", "redis"]
+    [
+        "user",
+        "old",
+        "new",
+        "current",
+        "db",
+        "database",
+        "smtp",
+        "mail",
+        "email",
+        "ftp",
+        "login",
+        "admin",
+        "root",
+        "account",
+        "proxy",
+        "redis",
+    ]
 )
 
 #: Words at the end, or at the beginning, with which a name tells about a secret and is none.

@@ -23,6 +23,9 @@ __all__ = ["Body", "mask_body"]
 #: A form that came without its content type.
 _FORM: Final = re.compile(r"[\w.\-%\[\]]{1,200}=[^\s{\"<]*+\Z")
 
+_CELLS: Final = re.compile(r"[,;\t|\"'\r]+")
+#: A line of YAML with a key whose value stands in the lines below, further in.
+_BLOCK: Final = re.compile(r"[ \t\-]*+([\"']?[\w.\-]{1,100}+[\"']?)\s*+:[ \t]*+(?:[|>][+\-\d]{0,2})?+\s*+\Z")
 _MAX_PARTS: Final = 10_000
 _CHANGES: Final = {
     (False, False): (),
@@ -59,11 +62,34 @@ def _text(raw: bytes, kind: media.MediaType, engine: Engine, *, truncated: bool)
     text = None if kind.kind == "binary" else media.decode(raw, kind.charset, truncated=truncated)
     if text is None or (kind.kind == "unknown" and "\0" in text):
         return None
+    if kind.name == "text/csv" and any(map(engine.names.secret, _CELLS.split(text.partition("\n")[0]))):
+        return None  # a column of secrets
+    if kind.name.endswith("yaml"):
+        text, written = _mask_blocks(text, engine), text
+        masked = engine.mask(text)
+        return _body(masked, redacted=masked != written, cut=truncated)
     if kind.kind == "form" or (kind.kind in ("unknown", "text") and _FORM.match(text) is not None):
         masked = mask_query(text, engine)
     else:
         masked = engine.mask(text, json=kind.kind == "json", markup=kind.kind == "markup")
     return _body(masked, redacted=masked != text, cut=truncated)
+
+
+def _mask_blocks(text: str, engine: Engine) -> str:
+    """Mask what stands below the secret keys of YAML."""
+    kept: list[str] = []
+    depth: int | None = None
+    for line in text.split("\n"):
+        indent = len(line) - len(line.lstrip(" \t-"))
+        if depth is not None and (indent > depth or not line.strip()):
+            continue
+        depth = None
+        key = _BLOCK.match(line)
+        if key is not None and engine.names.secret(key[1]):
+            depth = indent
+            line = f"{line[: key.end(1)]}: {MASK}"  # noqa: PLW2901  # what is kept of it
+        kept.append(line)
+    return "\n".join(kept)
 
 
 def _multipart(raw: bytes, boundary: str, engine: Engine, *, truncated: bool) -> Body | None:

@@ -41,6 +41,8 @@ class TeeStream:
         self._hash = hashlib.sha256()
         self._size = 0
         self._position = 0
+        #: Whether the view read to the end: then `size` is the body's, whatever the client declared.
+        self.exhausted = False
 
     @property
     def size(self) -> int:
@@ -53,7 +55,10 @@ class TeeStream:
 
     def read(self, *args: Any, **kwargs: Any) -> bytes:
         """Read as the stream does."""
-        return self._note(self._stream.read(*args, **kwargs))
+        data = self._note(self._stream.read(*args, **kwargs))
+        if not args and not kwargs:
+            self.exhausted = True
+        return data
 
     def read1(self, *args: Any, **kwargs: Any) -> bytes:
         """Read as the stream does, with one call of what lies underneath."""
@@ -91,6 +96,8 @@ class TeeStream:
         return getattr(self._stream, name)
 
     def _note(self, data: bytes) -> bytes:
+        if not data:
+            self.exhausted = True
         end = self._position + len(data)
         if end > self._size:
             fresh = data[max(0, self._size - self._position) :] if self._position < self._size else data

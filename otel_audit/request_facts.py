@@ -114,6 +114,9 @@ def _add_response_body(
 
 
 def _request_size(scope: RequestScope) -> int | None:
+    """Return the size of the body: what was read of it, where it was read to its end, else what the client says."""
+    if scope.tee is not None and scope.tee.exhausted:
+        return scope.tee.size
     length = scope.content_length
     if length.isascii() and length.isdigit() and len(length) < 19:
         return int(length)

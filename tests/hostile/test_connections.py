@@ -50,7 +50,8 @@ def test_body_that_never_ends_has_one_row_once_the_view_has_asked_for_it(door: A
 
     # An ASGI application of Django reads the body first, and begins no request that was not sent to its end.
     rows = _rows(door, 1 if door.name == "wsgi" else 0)
-    assert [(row["url"], row["outcome"]) for row in rows] == ([("/echo/", "success")] if door.name == "wsgi" else [])
+    found = [(row["url"], row["outcome"], row["request_size"]) for row in rows]
+    assert found == ([("/echo/", "success", len("only this"))] if door.name == "wsgi" else [])
 
 
 def test_two_requests_in_one_trace_on_one_connection_have_a_row_each(door: Audited) -> None:

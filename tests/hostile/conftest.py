@@ -39,10 +39,12 @@ class People:
 def hostile_databases(
     tmp_path_factory: pytest.TempPathFactory, django_db_blocker: pytest_django.DjangoDbBlocker
 ) -> Iterator[Databases]:
-    """Databases of the site: its own, and two audit databases for each door: for the table and the canaries."""
+    """Databases of the site: its own, and an audit database of each door for each test module."""
     directory = tmp_path_factory.mktemp("hostile-databases")
     with fresh_databases(
-        ["default", *(f"{use}_{door}" for use in ("audit", "canaries") for door in DOORS)], directory, django_db_blocker
+        ["default", *(f"{use}_{door}" for use in ("audit", "canaries", "evaded") for door in DOORS)],
+        directory,
+        django_db_blocker,
     ) as found:
         yield found
 

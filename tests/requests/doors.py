@@ -108,7 +108,10 @@ class ASGIDoor(Door):
 
 def _collect_open_files(error: BaseException) -> None:
     """Django 5.2 leaves the body's temporary file open when a stream fails."""
-    error.__traceback__ = None
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

@@ -91,7 +91,7 @@ def test_guard_is_put_there_once(settings: Any) -> None:
 def test_middleware_that_cannot_be_imported_is_left_to_django(settings: Any, broken: str) -> None:
     settings.MIDDLEWARE = [broken, OURS]
 
-    assert settings.MIDDLEWARE == [GUARD_PATH, broken, OURS]
+    assert settings.MIDDLEWARE[:2] == [GUARD_PATH, broken]
 
 
 def test_entry_without_a_guard_is_one(records: AuditRecords) -> None:

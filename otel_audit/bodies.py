@@ -56,8 +56,8 @@ class TeeStream:
     def read(self, *args: Any, **kwargs: Any) -> bytes:
         """Read as the stream does."""
         data = self._note(self._stream.read(*args, **kwargs))
-        if not args and not kwargs:
-            self.exhausted = True
+        asked = args[0] if args else None
+        self.exhausted = asked is None or asked < 0 or len(data) < asked
         return data
 
     def read1(self, *args: Any, **kwargs: Any) -> bytes:

@@ -15,7 +15,6 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.trace import SpanKind
 
 from otel_audit import edges
-from otel_audit.ids import record_id
 from otel_audit.provider import site_tracer
 from otel_audit.testing import AuditRecords, capture
 from otel_audit_exporters import AuditSpanProcessor

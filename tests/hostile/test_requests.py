@@ -14,6 +14,7 @@ def test_hostile_request_has_its_own_answer_and_one_row(door: Audited, people: P
     entry = ENTRIES[name]
     raw = entry.sent(people)
 
+    before = _processes(door)
     bare = send(door.bare, raw)
     answer = send(door.server, raw)
     rows = door.new_rows()
@@ -35,3 +36,15 @@ def test_hostile_request_has_its_own_answer_and_one_row(door: Audited, people: P
         if not (value(row[column]) if callable(value) else row[column] == value)
     }
     assert wrong == {}, said
+    made = 1 if (entry.url, answer.status) == ("/data/", 200) else 0
+    assert _processes(door) == [count + made for count in before]
+    assert [line for line in door.site.own_log.splitlines() if line.startswith(("ERROR", "CRITICAL"))] == []
+    assert list((door.site.directory / "spool").glob("quarantine*")) == []
+
+
+def _processes(door: Audited) -> list[int]:
+    """Count processes, steps and registrations."""
+    tables = ("process", "step", "registration")
+    counts = (f"(SELECT COUNT(*) FROM otel_audit_{table}auditevent)" for table in tables)
+    ((found),) = door.site.databases.query(door.site.audit_alias, f"SELECT {', '.join(counts)}")
+    return list(found)

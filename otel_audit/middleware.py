@@ -90,6 +90,7 @@ class _Layer:
             raise
         with edge("guard.finish"):
             if conf.delivery == "sync":
+                passage.leave()  # here: a context is left where it was entered, not in a thread
                 await sync_to_async(passage.finish)(response)
             else:
                 passage.finish(response)
@@ -179,7 +180,7 @@ class _Passage:
 
     def finish(self, response: HttpResponseBase) -> None:
         """Emit the record, or see to it that a streaming response does so when it is closed."""
-        self._leave()
+        self.leave()
         scope = self.scope
         if not isinstance(response, HttpResponseBase):
             self._emit(None, None)  # a middleware returned no response; Django fails on it when we have gone
@@ -205,7 +206,7 @@ class _Passage:
     def aborted(self, error: BaseException) -> None:
         """Emit the record of a request that got no response: cancelled, or the process is told to exit."""
         with edge("guard.aborted"):
-            self._leave()
+            self.leave()
             self.scope.settle_actor()
             self.scope.failed(error)
             with edge("guard.conclude"):
@@ -218,7 +219,7 @@ class _Passage:
             self._emit(response, size, failed=error is not None)
             self.wait()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Restore what enclosed the request, whatever the view left open; its records still find it by their notes."""
         if self._token is not None:
             otel_context.detach(self._token)

@@ -162,7 +162,7 @@ def test_request_becomes_rows(deliver: Callable[..., Path], client: Client, deli
 
 @pytest.mark.parametrize("delivery", ["spool", "sync"])
 async def test_async_request_becomes_rows(
-    deliver: Callable[..., Path], async_client: AsyncClient, delivery: str
+    deliver: Callable[..., Path], async_client: AsyncClient, delivery: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     deliver(delivery)
 
@@ -170,6 +170,8 @@ async def test_async_request_becomes_rows(
 
     assert await in_thread(lambda: flush(5)) == 0
     assert await in_thread(rows) == each(1)
+    assert [found.message for found in caplog.records if found.levelno >= logging.ERROR] == []
+    assert not trace.get_current_span().get_span_context().is_valid
 
 
 def test_spool_brings_a_row_within_100_ms_and_keeps_nothing(deliver: Callable[..., Path], client: Client) -> None:

@@ -11,6 +11,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBasedTraceIdRatio
 
 from otel_audit.testing import AuditRecords, capture
+from tests.quiet import errors
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No error is logged, unless the test looks for it and clears it."""
+    yield
+    assert errors(caplog) == []
 
 
 @pytest.fixture

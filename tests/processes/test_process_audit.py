@@ -205,3 +205,4 @@ def test_other_event_is_refused_and_breaks_nothing(
 
     assert records.logins == []
     assert "ProcessAudit.save_model" in caplog.text
+    caplog.clear()

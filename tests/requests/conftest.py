@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_audit.middleware import GUARD_PATH
 from otel_audit.testing import AuditRecords, capture
+from tests.quiet import errors
 
 from .doors import ASGIDoor, Door, WSGIDoor
 
@@ -34,6 +35,13 @@ def _connections_stay_open() -> Iterator[None]:
     yield
     for signal in signals:
         signal.connect(close_old_connections)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No error is logged, unless the test looks for it and clears it."""
+    yield
+    assert errors(caplog) == []
 
 
 @pytest.fixture(params=[WSGIDoor, ASGIDoor], ids=["wsgi", "asgi"])

@@ -107,7 +107,10 @@ def collector() -> Iterator[Callable[[int], Collector]]:
 
 @pytest.fixture
 def site(
-    tmp_path: Path, collector: Callable[[int], Collector], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    collector: Callable[[int], Collector],
+    monkeypatch: pytest.MonkeyPatch,
+    fresh_pipeline: None,
 ) -> Iterator[Callable[..., Any]]:
     """Settings of a site with a spool of its own that only the command drains, and a provider of its own.
 

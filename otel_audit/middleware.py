@@ -70,8 +70,9 @@ class _Layer:
         except BaseException as error:
             passage.aborted(error)
             raise
-        with edge("guard.finish"):
+        with edge("guard.actor"):
             passage.resolve_actor()
+        with edge("guard.finish"):
             passage.finish(response)
             passage.wait()
         return response  # type: ignore[no-any-return]  # Django's own signature
@@ -83,7 +84,7 @@ class _Layer:
             return await self.get_response(request)  # type: ignore[no-any-return]  # Django's own signature
         try:
             response = await self.get_response(request)
-            with edge("guard.finish"):
+            with edge("guard.actor"):
                 await passage.aresolve_actor()
         except BaseException as error:
             passage.aborted(error)
@@ -233,7 +234,7 @@ class _Passage:
         for end in scope.at_exit:
             with edge("guard.at_exit"):
                 end(scope)
-        scope.finished = True
+        scope.finish()
         if not scope.is_recorded(status, failed=failed):
             self._end_span(status)
             self.receipt = delivery().pump()

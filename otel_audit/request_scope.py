@@ -67,7 +67,7 @@ class RequestScope(Scope):
         self.started_ns = time.time_ns()
         self._clock = time.perf_counter_ns()
         self.record_id = record_id(self.started_ns)
-        self.finished = False
+        self.serve()
         self.request = request
         self.decision = decision
         self.method = request.method or ""

@@ -7,6 +7,7 @@ so that a child finds its ancestors although an ordinary span stands between, an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -44,7 +45,21 @@ class Scope:
     """
 
     record_id: str
-    finished: bool = False
+    _finished = False
+    _served_by: int | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nobody delivers the records of this request any more: its own is out, or this is a forked child."""
+        return self._finished or self._served_by not in (None, os.getpid())
+
+    def serve(self) -> None:
+        """Begin: until `finish`, the guard of this process delivers what the request records."""
+        self._served_by = os.getpid()
+
+    def finish(self) -> None:
+        """End: what is recorded from here on is delivered by who records it."""
+        self._finished = True
 
     def server_span_started(self, span: Any) -> None:
         """Take the SERVER span that the site's instrumentation started for this request."""

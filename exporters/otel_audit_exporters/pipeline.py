@@ -108,9 +108,10 @@ class Pipeline:
     def _reset(self) -> None:
         self._queue: SimpleQueue[Encode] = SimpleQueue()
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._pump_lock = threading.Lock()
+        # Re-entrant, as a signal handler may record something while its own thread holds them.
+        self._pump_lock = threading.RLock()
         self._pumping: int | None = None
-        self._start_lock = threading.Lock()
+        self._start_lock = threading.RLock()
         self._pump_thread: threading.Thread | None = None
         self._drainer: Drainer | None = None
         self._spool: SpoolWriter | None = None
@@ -201,12 +202,16 @@ class Pipeline:
             return SETTLED
         with edge("pipeline.pump"), self._pump_lock:
             self._pumping, self._at_request = threading.get_ident(), at_request
+            records: list[Record] = []
             try:
                 records = self._encode_queued()
                 if records or self._held:
                     self._deliver(records)
                 if self._spool is not None and conf.fsync == ALWAYS:
                     return Receipt(self._spool, self._appended)
+            except Exception:
+                self._held.extend(records)  # a bug of ours: it costs no record that is captured
+                raise
             finally:
                 self._pumping = None
         return SETTLED

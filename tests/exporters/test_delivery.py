@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 
-from otel_audit import annotate, flush, process, status
+from otel_audit import annotate, edges, flush, process, status
 from otel_audit.conf import conf
 from otel_audit.ids import record_id
 from otel_audit.models import (
@@ -591,6 +592,45 @@ def test_signal_that_ends_the_worker_in_the_middle_of_a_delivery_loses_nothing(
     assert ProcessAuditEvent.objects.using(AUDIT).count() == 1
 
 
+def test_signal_handler_that_records_in_the_middle_of_a_delivery_does_not_deadlock(
+    deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver("sync")
+    write = pipeline._direct._write
+
+    def interrupted(payloads: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return write(payloads)
+
+    def handle(*args: Any) -> None:
+        with process("In the handler"):
+            pass
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline._direct, "_write", interrupted)
+            with process("Import"):
+                pass
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    until(lambda: ProcessAuditEvent.objects.using(AUDIT).count() == 2)
+
+
+def test_bug_in_the_delivery_costs_no_record(deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver("spool")
+    monkeypatch.setattr(edges, "reraise", False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_deliver", lambda records: 1 / 0)
+        with process("Import"):
+            pass
+
+    assert flush(5) == 0
+    assert ProcessAuditEvent.objects.using(AUDIT).count() == 1
+
+
 def test_receiver_of_an_alarm_may_record_something_itself(
     deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -745,6 +785,45 @@ print(RequestAuditEvent.objects.count(), status()["stored"], status()["pending"]
 """
 )
 
+FORK_IN_REQUEST = (
+    FORK.replace(
+        '"otel_audit"],',
+        '"otel_audit"], ROOT_URLCONF=__name__, ALLOWED_HOSTS=["testserver"],\n'
+        '    MIDDLEWARE=["otel_audit.middleware.AuditMiddleware"],',
+    )
+    + """
+import multiprocessing
+from django.core.management import call_command
+from django.db import connections
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import path
+from otel_audit import flush, process, step
+from otel_audit.models import ProcessAuditEvent, RegistrationAuditEvent, RequestAuditEvent, StepAuditEvent
+
+def work():
+    with process("in the child") as p, p.step("work") as s:
+        s.register(True, "done")
+
+def view(request):
+    connections.close_all()
+    with process("around the fork"):
+        child = multiprocessing.get_context("fork").Process(target=work)
+        child.start()
+        child.join(30)
+    return HttpResponse(str(child.exitcode))
+
+urlpatterns = [path("shop/", view)]
+call_command("migrate", verbosity=0)
+connections.close_all()
+assert Client().get("/shop/").content == b"0"
+assert flush(20) == 0
+request = RequestAuditEvent.objects.get()
+print(sorted(request.processes.values_list("name", flat=True)),
+      StepAuditEvent.objects.count(), RegistrationAuditEvent.objects.count())
+"""
+)
+
 PLAIN_EXIT = (
     FORK
     + """
@@ -779,6 +858,11 @@ def run(script: str, directory: Path, **environment: str) -> str:
 @pytest.mark.django_db(databases=[])
 def test_forked_children_deliver_what_is_theirs(tmp_path: Path) -> None:
     assert run(CHILDREN, tmp_path) == "done\n"
+
+
+@pytest.mark.django_db(databases=[])
+def test_child_that_is_forked_inside_a_request_delivers_what_is_its_own(tmp_path: Path) -> None:
+    assert run(FORK_IN_REQUEST, tmp_path) == "['around the fork', 'in the child'] 1 1\n"
 
 
 @pytest.mark.django_db(databases=[])

@@ -230,6 +230,27 @@ async def test_span_that_ends_in_an_event_loop_is_written(site: Site) -> None:
     assert await sync_to_async(count)() == 1
 
 
+def test_span_whose_parent_is_long_forgotten_is_still_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_audit_exporters.exporter._MAX_NODES", 5)
+    site = Site(SimpleSpanProcessor)
+
+    with site.begin("Sell", attributes={"audit.kind": "process"}):
+        for _ in range(20):
+            with site.begin("Pay", attributes={"audit.kind": "step"}):
+                pass
+
+    assert StepAuditEvent.objects.using(AUDIT).count() == 20
+    assert len(site.exporter._lineage._nodes) <= 5
+
+
+def test_step_without_a_process_is_written_without_one(site: Site) -> None:
+    with site.begin("Pay", attributes={"audit.kind": "step"}):
+        pass
+    site.flush()
+
+    assert StepAuditEvent.objects.using(AUDIT).get().process_id is None
+
+
 # ── its answers ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -78,6 +78,16 @@ def test_tokens_are_masked_wherever_they_stand(exporter: InMemorySpanExporter) -
     assert (found.links[0].attributes or {})["n"] == 1
 
 
+def test_nested_attributes_are_masked_too(exporter: InMemorySpanExporter) -> None:
+    found = RedactingSpanExporter(exporter)
+    nested = {"user": {"name": "ada", "password": "hunter2"}, "list": [{"token": "hunter2"}]}
+
+    found.export([ReadableSpan("GET", attributes={"payload": nested, "url.full": JWT})])
+
+    assert "hunter2" not in str(dict(exporter.get_finished_spans()[0].attributes or {}))
+    assert "ada" in str(dict(exporter.get_finished_spans()[0].attributes or {}))
+
+
 def test_everything_else_is_kept(exporter: InMemorySpanExporter) -> None:
     plain = InMemorySpanExporter()
     provider = provider_of(exporter)

@@ -90,3 +90,37 @@ def _seconds(text: str, content_type: str) -> float:
     begin = time.perf_counter()
     stored(text, content_type)
     return time.perf_counter() - begin
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ALTER USER ada WITH PASSWORD 'hunter2'",
+        "CREATE USER ada IDENTIFIED BY 'hunter2'",
+        "Invalid password 'hunter2' for user ada",
+        "Command '['mysqldump', '--password', 'hunter2', '-u', 'ada']' returned non-zero exit status 2.",
+        "mysqldump --db-password hunter2 shop",
+        "restic --api-key=hunter2",
+        "https://x0hunter2aaaaaaaaaaaaaa@github.com/shop.git",
+        "https://hooks.slack.com/services/T0000/B0000/hunter2",
+        "https://discord.com/api/webhooks/123/hunter2",
+        "https://api.telegram.org/bot123456789:hunter2aaaaaaaaaaaaaaaaaaaaaaaaaaa/send",
+    ],
+)
+def test_secret_behind_its_name_or_in_an_address_is_masked(text: str) -> None:
+    assert SECRET not in redactor.text(text)
+    assert SECRET not in redactor.text("x" * 400 + " " + text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--verbose shop",
+        "https://ada@example.com/",
+        "ssh://git@github.com/",
+        "the password 'field' is required"[:12],
+        "a --key",
+    ],
+)
+def test_text_without_secrets_stays(text: str) -> None:
+    assert redactor.text(text) == text

@@ -26,7 +26,17 @@ _PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}KEY(?: BLOCK)?-----")
 #: JSON may write ``/`` as ``\/``; where the text is cut, what follows the colon may be a port.
 _USER_INFO: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\\[\]]{0,256}):[^\s/?#@\"'<>\\]{1,512}@")
 _USER_INFO_CUT: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\\[\]]{0,256}):(?![0-9]{1,5}\Z)[^\s/?#@\"'<>\\]{1,512}\Z")
+#: A token alone: ``https://ghs_…@github.com/``. Names of users are shorter, or have no digit.
+_USER_TOKEN: Final = re.compile(r"(:\\?/\\?/)(?=[A-Za-z_\-]*+[0-9])[\w\-]{20,256}+@", re.ASCII)
 _MAX_USER_INFO: Final = 800
+#: What a database or a command line puts behind the name without a separator.
+_BEHIND: Final = re.compile(
+    r"((?:password|passphrase|identified by)\s{1,4}+')[^'\n]{1,200}+(?=')"
+    r"|(--(?:[a-z]{1,20}+-){0,3}+(?:password|passwd|token|secret|key)(?:['\"],\s?|[ =])['\"]?+)"
+    r"[^\s'\",\]\-][^\s'\",\]]{0,200}+",
+    re.IGNORECASE,
+)
+_BEHIND_HINTS: Final = ("password '", "passphrase '", "identified by")
 
 #: In lower-case text, and how many letters of the scheme stand before: bearer, basic, token, negotiate, digest.
 _SCHEME_PLACES: Final = (
@@ -55,6 +65,8 @@ _KEY_HINTS: Final = tuple(
         r"\$(?:(?<=\d\$)|(?<=pt\$)|2[aby]\$)",
     )
 )
+#: Addresses that let whoever knows them in.
+_ADDRESS_HINTS: Final = ("slack.com/services/", "/api/webhooks/", ".org/bot")
 _KEYS: Final = re.compile(
     r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_\w{20,}+|glpat-[\w-]{20,}+"
@@ -62,6 +74,7 @@ _KEYS: Final = re.compile(
     r"|xox[a-z]-[\w-]{10,}+|xapp-[\w-]{10,}+|AIza[\w-]{30,}+|GOCSPX-[\w-]{20,}+|ya29\.[\w-]{20,}+"
     r"|SG\.[\w-]{16,}+\.[\w-]{16,}+|npm_[A-Za-z0-9]{30,}+|pypi-[\w-]{40,}+|hf_[A-Za-z0-9]{30,}+"
     r"|do[opr]_v1_[a-f0-9]{32,}+|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|dckr_pat_[\w-]{20,}+"
+    r"|hooks\.slack\.com/services/[\w/]{8,}+|discord(?:app)?\.com/api/webhooks/[\w/\-]{8,}+|bot[0-9]{6,12}:[\w-]{30,}+"
     r"|AGE-SECRET-KEY-1[0-9A-Z]{20,}+"
     r"|(?:pbkdf2_\w{3,20}|argon2|bcrypt\w{0,10}|scrypt)\$[^\s\"'<>\\]{8,}+)"
     r"|\$2[aby]\$\d\d\$[./A-Za-z0-9]{20,}+",
@@ -72,7 +85,7 @@ _KEYS: Final = re.compile(
 SHAPE_HINT: Final = re.compile(
     r"eyj|----begin|/\\?/|b(?:earer|asic)[ \t]|ken[ \t]|(?:otiate|gest)[ \t]|_(?<=gh[pousr]_)|_pat_|k_(?:live|test)"
     r"|npm_|hf_|_v1_|(?<=shp)(?:at|ca|pa|ss)_|whsec_|akia|asia|aiza|age-s|sg\.|gocspx-|xox.-|xapp-|ya29\.|pypi-|sk-"
-    r"|glpat-|\$|[0-9]{4}(?:[0-9]{9}|[ \-][0-9]{4})"
+    r"|bot[0-9]{6}|password\s+'|passphrase\s+'|identified by|--[a-z]|glpat-|\$|[0-9]{4}(?:[0-9]{9}|[ \-][0-9]{4})"
 )
 
 #: Digits become 0, a dash becomes a space: then it costs little to see where a card number is possible.
@@ -113,12 +126,16 @@ def mask_shapes(text: str, lower: str) -> str:
     if "-----BEGIN" in text:
         text = _mask_pem(text)
     if "@" in text and ("://" in text or ":\\/" in text):
-        text = _USER_INFO.sub(rf"\1:{MASK}@", text)
+        text = _USER_TOKEN.sub(rf"\1{MASK}@", _USER_INFO.sub(rf"\1:{MASK}@", text))
     if "//" in (tail := text[-_MAX_USER_INFO:]):
         text = text[:-_MAX_USER_INFO] + _USER_INFO_CUT.sub(rf"\1:{MASK}", tail)
+    if "--" in text or ("'" in text and any(hint in lower for hint in _BEHIND_HINTS)):
+        text = _BEHIND.sub(rf"\1\2{MASK}", text)
     for pattern, offset in _SCHEME_PLACES:
         if pattern.search(lower) is not None:
             text = _mask_schemes(text, pattern, offset)
+    if "//" in text and any(hint in lower for hint in _ADDRESS_HINTS):
+        return _KEYS.sub(MASK, text)
     for hint in _KEY_HINTS:
         if hint.search(text) is not None:
             return _KEYS.sub(MASK, text)

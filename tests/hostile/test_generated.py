@@ -27,7 +27,8 @@ _HEADER_VALUES = st.one_of(
          "Bearer eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoxfQ.x", "Basic Og==", "sessionid=x; csrftoken=y", "/static",
          "/echo",
          "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "a=b,c=d", "chunked", "100-continue", "bytes=0-1",
-         "application/json; charset=utf-16", "127.0.0.1, unix:", 'for="[::1]"', "multipart/form-data; boundary=" + "B" * 300]
+         "application/json; charset=utf-16", "127.0.0.1, unix:", 'for="[::1]"',
+         "multipart/form-data; boundary=" + "B" * 300]
     ),
     st.binary(max_size=40).map(lambda raw: raw.translate(None, b"\r\n\0").decode("latin-1")),
 )  # fmt: skip
@@ -35,7 +36,10 @@ _BODIES = st.one_of(
     st.none(),
     st.sampled_from([b"", b"{}", b'{"a": ', b"\xff\xfe", b"a=1&b=%ff", b"--B\r\n", b'"\\ud800"', b"NaN", b"0\r\n\r\n"]),
     st.binary(max_size=200),
-    st.recursive(st.sampled_from(["1", "null", '"x"', "1e999"]), lambda item: item.map(lambda text: f'{{"password": [{text}]}}')).map(str.encode),
+    st.recursive(
+        st.sampled_from(["1", "null", '"x"', "1e999"]),
+        lambda item: item.map(lambda text: f'{{"password": [{text}]}}'),
+    ).map(str.encode),
 )  # fmt: skip
 
 

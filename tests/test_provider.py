@@ -141,7 +141,7 @@ assert {row.request_id for row in ProcessAuditEvent.objects.all()} == set(
         {"OTEL_TRACES_SAMPLER": "always_off"},
         {"OTEL_PYTHON_DJANGO_EXCLUDED_URLS": ".*", "OTEL_TRACES_SAMPLER": "parentbased_always_off"},
     ],
-    ids=lambda environment: " ".join(environment),
+    ids=" ".join,
 )
 def test_environment_cannot_switch_the_audit_trail_off(
     tmp_path: Path, environment: dict[str, str], arguments: list[str]

@@ -17,6 +17,7 @@ from tests.fresh_databases import Databases, fresh_databases
 
 from .sites import DOORS, SECRET_KEY, Audited, Site
 
+SCRIPTS = Path(__file__).parent / "site"
 POLICY = [{"path": "/(api/health|flush)/$", "level": "none"}]
 
 
@@ -52,16 +53,10 @@ def hostile_databases(
 @pytest.fixture(scope="session")
 def people(hostile_databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> People:
     """Migrate every database and make the people."""
-    directory = tmp_path_factory.mktemp("prepare")
-    for alias in hostile_databases.settings:
-        if alias == "default":
-            site = Site(directory, hostile_databases, {"default": alias}, None)
-            site.manage("migrate", "--verbosity", "0")
-            people = People(**json.loads(site.run(Path(__file__).parent / "site" / "prepare.py")))
-        else:
-            site = Site(directory, hostile_databases, {"default": "default", "audit": alias}, {})
-            site.manage("migrate", "otel_audit", "--database", "audit", "--verbosity", "0")
-    return people
+    aliases = {alias: alias for alias in hostile_databases.settings}
+    site = Site(tmp_path_factory.mktemp("prepare"), hostile_databases, aliases, {"DATABASE": f"audit_{min(DOORS)}"})
+    site.run(SCRIPTS / "migrate.py")
+    return People(**json.loads(site.run(SCRIPTS / "prepare.py")))
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +74,7 @@ def _open_door(
                 site = Site(directory / "audited", hostile_databases, aliases, {"POLICY": POLICY})
                 servers = [stack.enter_context(each.serve(DOORS[name])) for each in (site, bare)]
                 opened[name] = Audited(name, site, *servers)
+                opened[name].new_rows()
             return opened[name]
 
         yield open_door
@@ -88,5 +84,4 @@ def _open_door(
 def door(request: pytest.FixtureRequest, _open_door: Callable[[str], Audited]) -> Audited:
     """A way into the site."""
     found: Audited = _open_door(request.param)
-    found.new_rows()
     return found

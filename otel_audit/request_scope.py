@@ -164,15 +164,22 @@ class RequestScope(Scope):
             self._actor = ANONYMOUS
 
     def is_recorded(self, status: int | None, *, failed: bool = False) -> bool:
-        """Whether the policy, or what happened, asks for a record: sign-ins, denials and 5xx always have one."""
-        if self.decision.record or failed or self.has_sign_in():
+        """Whether the policy, or what happened, asks for a record: sign-ins, denials and 5xx always have one.
+
+        So has a request to which a process, or another record inside it, links.
+        """
+        if self.decision.record or failed or self._recorded_inside or self.has_sign_in():
             return True
         return status is None or status in _ALWAYS_RECORDED or status >= 500
 
     def has_sign_in(self) -> bool:
         """Whether a sign-in was recorded, by our integrations or as an event that plain OpenTelemetry code added."""
         events = getattr(self.span, "events", ())
-        return bool(self.logins) or any(event.name == keys.EVENT_LOGIN for event in events)
+        return (
+            bool(self.logins)
+            or keys.EVENT_LOGIN in self._recorded_inside
+            or any(event.name == keys.EVENT_LOGIN for event in events)
+        )
 
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the request came in, by the monotonic clock."""

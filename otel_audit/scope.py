@@ -47,6 +47,7 @@ class Scope:
     record_id: str
     _finished = False
     _served_by: int | None = None
+    _recorded_inside: frozenset[str] = frozenset()
 
     @property
     def finished(self) -> bool:
@@ -60,6 +61,11 @@ class Scope:
     def finish(self) -> None:
         """End: what is recorded from here on is delivered by who records it."""
         self._finished = True
+
+    def recorded(self, what: str) -> None:
+        """Note that a record inside this request, of the kind ``what``, links to the request's own."""
+        if what not in self._recorded_inside:
+            self._recorded_inside |= {what}
 
     def server_span_started(self, span: Any) -> None:
         """Take the SERVER span that the site's instrumentation started for this request."""

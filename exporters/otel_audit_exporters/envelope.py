@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import EventBase, ReadableSpan
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 
 from otel_audit import attributes as keys
@@ -31,6 +31,7 @@ __all__ = [
     "encode_events",
     "encode_request",
     "encode_span",
+    "has_audit_events",
     "parse",
     "seal",
 ]
@@ -134,16 +135,25 @@ def encode_events(
         service: name of the service.
     """
     for index, event in enumerate(span.events):
-        if event.name not in (keys.EVENT_REGISTRATION, keys.EVENT_LOGIN):
+        if not _is_plain_audit_event(event):
             continue
         found = dict(event.attributes or {})
-        if keys.AUDIT_RECORD_ID in found:
-            continue
         record_id = derived_id(event.timestamp, owner, str(index))
         read = _registration if event.name == keys.EVENT_REGISTRATION else _login
         kind, facts = read(conf.redactor.value(found))
         facts.update(at=str(event.timestamp), actor=actor)
         yield encode_event(kind, record_id, ids, facts, span.get_span_context(), service)
+
+
+def has_audit_events(span: ReadableSpan) -> bool:
+    """Whether plain OpenTelemetry code put an audit event on ``span``."""
+    return any(_is_plain_audit_event(event) for event in span.events)
+
+
+def _is_plain_audit_event(event: EventBase) -> bool:
+    if event.name not in (keys.EVENT_REGISTRATION, keys.EVENT_LOGIN):
+        return False
+    return keys.AUDIT_RECORD_ID not in (event.attributes or {})
 
 
 def encode_event(

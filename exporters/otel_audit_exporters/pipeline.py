@@ -190,6 +190,22 @@ class Pipeline:
         if note.scope is None or note.scope.finished:
             self._wake.put(None)
 
+    def events_ended(self, span: ReadableSpan, enclosing: Note) -> None:
+        """Queue the audit events of an ordinary span that ended inside what ``enclosing`` says. Takes no lock."""
+
+        def encode() -> Iterable[Record]:
+            ids = {"request": enclosing.request_id, "process": enclosing.process_id, "step": enclosing.step_id}
+            actor = enclosing.actor()
+            named = None if actor is None else (actor.id, actor.name, actor.type)
+            context = span.get_span_context()
+            owner = f"{context.trace_id:032x}{context.span_id:016x}" if context is not None else ""
+            return encode_events(span, owner, ids, named, self.service_name)
+
+        self._queue.put(encode)
+        if enclosing.scope is None or enclosing.scope.finished:
+            self._start_pump_thread()
+            self._wake.put(None)
+
     def pump(self, *, at_request: bool = False) -> Receipt:
         """Deliver every record that was queued before this call; what is returned says when they are durable.
 

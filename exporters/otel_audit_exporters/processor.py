@@ -22,6 +22,7 @@ from otel_audit.attributes import AUDIT_KIND, AUDIT_RECORD_ID, AUDIT_STEP_ORDER,
 from otel_audit.edges import edge
 from otel_audit.ids import record_id
 from otel_audit.scope import Note, current_actor, current_note, current_request, note_of, set_note
+from otel_audit_exporters.envelope import has_audit_events
 
 __all__ = ["AuditSpanProcessor"]
 
@@ -75,6 +76,8 @@ class AuditSpanProcessor(SpanProcessor):
             if note is not None:
                 _measure(span, note)
                 _pipeline().span_ended(span, note)
+            elif span.kind is not SpanKind.SERVER and has_audit_events(span):
+                _events_of_ordinary_span(span)
 
     def _let_go(self, key: _Key, _: object) -> None:
         _, note = self._live.pop(key, (None, None))
@@ -129,6 +132,8 @@ def note_for(kind: str, span: Any, enclosing: Note | None) -> Note:
     attributes = dict(span.attributes or {})
     note = Note(kind, _given_id(attributes) or record_id(span.start_time), scope=scope, ambient=current_actor.get())
     note.facts["attributes"] = attributes
+    if scope is not None:
+        scope.recorded(kind)
     note.request_id = scope.record_id if scope is not None else (enclosing.request_id if enclosing else None)
     if kind == KIND_PROCESS:
         note.process_id = note.record_id
@@ -142,6 +147,22 @@ def note_for(kind: str, span: Any, enclosing: Note | None) -> Note:
         if note.order is None:
             note.order = next(enclosing.steps)
     return note
+
+
+def _events_of_ordinary_span(span: ReadableSpan) -> None:
+    """Hand over what plain OpenTelemetry code added to a span of its own, or of a library, inside a step or request.
+
+    A span ends in the context of its parent, which knows what encloses both.
+    """
+    enclosing = note_of(get_current_span()) or current_note.get()
+    scope = current_request.get()
+    if enclosing is None:
+        enclosing = Note("", "", scope=scope, ambient=current_actor.get())
+        enclosing.request_id = None if scope is None else scope.record_id
+    if scope is not None:
+        for event in span.events:
+            scope.recorded(event.name)
+    _pipeline().events_ended(span, enclosing)
 
 
 def _measure(span: ReadableSpan, note: Note) -> None:

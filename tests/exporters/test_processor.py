@@ -341,3 +341,22 @@ def test_times_that_the_site_gives_count(tracer: trace.Tracer, records: AuditRec
     assert durations["Bake"] == 2000
     assert 10_000 <= durations["Cool"] < 15_000
     assert 9_000 < durations["Plan"] < 11_000
+
+
+def test_event_on_an_ordinary_span_belongs_to_the_step_around_it(tracer: trace.Tracer, records: AuditRecords) -> None:
+    begin = tracer.start_as_current_span
+    with begin("Bake", attributes=PROCESS), begin("mix", attributes=STEP), begin("cache"), begin("SELECT"):
+        trace.get_current_span().add_event(*registration("flour"))
+    with begin("alone"):
+        trace.get_current_span().add_event(*registration("nobody's"))
+
+    steps = {row.name: row.step_id for row in records.registrations}
+    assert steps == {"flour": records.steps[0].id, "nobody's": None}
+
+
+def test_copies_of_our_own_events_are_no_records_of_their_own(tracer: trace.Tracer, records: AuditRecords) -> None:
+    with tracer.start_as_current_span("SELECT") as span:
+        span.add_event("audit.registration", {"audit.record.id": "01a20d99-58b0-76df-883d-d542a1097488"})
+        span.add_event("cache.hit")
+
+    assert list(records) == []

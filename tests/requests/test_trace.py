@@ -183,7 +183,7 @@ def test_what_a_view_leaves_open_does_not_reach_the_next_request(
     assert step.trace_id in (other.trace_id, step.trace_id)
 
 
-@pytest.mark.parametrize("path", ["/login_event/", "/static/login/"])
+@pytest.mark.parametrize("path", ["/login_event/", "/static/login/", "/login_event_inside/", "/static/login_inside/"])
 @pytest.mark.parametrize("source", ["lean", "otel"])
 def test_sign_in_of_plain_opentelemetry_is_recorded(
     door: Door, fresh_provider: None, records: AuditRecords, request: pytest.FixtureRequest, source: str, path: str
@@ -196,6 +196,15 @@ def test_sign_in_of_plain_opentelemetry_is_recorded(
     (row,) = records.requests
     (login,) = records.logins
     assert (login.status, login.method, login.request_id) == ("Sign in", "kiosk", row.id)
+
+
+def test_excluded_request_in_which_a_process_runs_is_recorded(
+    door: Door, records: AuditRecords, span_source: str
+) -> None:
+    door.get("/static/process/")
+
+    (row,) = records.requests
+    assert records.processes[0].request_id == row.id
 
 
 @override_settings(DEBUG=True)

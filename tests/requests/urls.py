@@ -14,7 +14,7 @@ _PLAIN = [
     "astream", "stream_crash", "astream_crash", "astream_endless", "stream_process", "file", "endless",
     "spoil_meta", "clear_meta", "spoil_method", "spoil_path", "spoil_user", "delete_user",
     "ask_then_spoil_user", "broken_user", "login_event", "hostile_extra", "hostile_meta_extra",
-    "recursive_extra", "hostile_exception", "hostile_name", "no_response", "leave_process", "leave_span",
+    "recursive_extra", "hostile_exception", "hostile_name", "no_response", "leave_process", "login_event_inside", "leave_span",
     "one_step",
 ]  # fmt: skip
 
@@ -27,6 +27,8 @@ urlpatterns = [
     path("static/denied/", views.denied),
     path("static/broken/", views.broken),
     path("static/login/", views.login_event),
+    path("static/login_inside/", views.login_event_inside),
+    path("static/process/", views.run_process),
     path("api/who/", Who.as_view()),
     path("api/deaf/", Deaf.as_view()),
     path("api/invalid/", Invalid.as_view()),

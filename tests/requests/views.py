@@ -392,6 +392,12 @@ def leave_process(request: HttpRequest) -> HttpResponse:
     return HttpResponse("left")
 
 
+def run_process(request: HttpRequest) -> HttpResponse:
+    """Run a process."""
+    with process("Sell"):
+        return HttpResponse("sold")
+
+
 def leave_span(request: HttpRequest) -> HttpResponse:
     """Make a span current and forget it."""
     tracer = trace.get_tracer("shop")
@@ -403,6 +409,12 @@ def one_step(request: HttpRequest) -> HttpResponse:
     """Make a step outside any process."""
     with step("Alone"):
         return HttpResponse("stepped")
+
+
+def login_event_inside(request: HttpRequest) -> HttpResponse:
+    """Record a sign-in by plain OpenTelemetry, on a span of the view's own."""
+    with trace.get_tracer("shop").start_as_current_span("sign in"):
+        return login_event(request)
 
 
 class Who(APIView):

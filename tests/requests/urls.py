@@ -14,8 +14,8 @@ _PLAIN = [
     "astream", "stream_crash", "astream_crash", "astream_endless", "stream_process", "file", "endless",
     "spoil_meta", "clear_meta", "spoil_method", "spoil_path", "spoil_user", "delete_user",
     "ask_then_spoil_user", "broken_user", "login_event", "hostile_extra", "hostile_meta_extra",
-    "recursive_extra", "hostile_exception", "hostile_name", "no_response", "leave_process", "login_event_inside", "leave_span",
-    "one_step",
+    "recursive_extra", "hostile_exception", "hostile_name", "no_response", "leave_process",
+    "login_event_inside", "leave_span", "one_step",
 ]  # fmt: skip
 
 urlpatterns = [

@@ -829,6 +829,32 @@ print(sorted(request.processes.values_list("name", flat=True)),
 """
 )
 
+AFTER_TESTS = (
+    FORK
+    + """
+from django.core.management import call_command
+from django.test.utils import setup_test_environment, teardown_test_environment
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from otel_audit import process
+from otel_audit.testing import capture
+from otel_audit_exporters import AuditSpanProcessor
+call_command("migrate", verbosity=0)
+setup_test_environment()
+provider = TracerProvider()
+provider.add_span_processor(AuditSpanProcessor())
+trace.set_tracer_provider(provider)
+with capture() as records, process("captured"):
+    pass
+with process("in a test"):
+    pass
+with trace.get_tracer("shop").start_as_current_span("plain in a test", attributes={"audit.kind": "process"}):
+    pass
+teardown_test_environment()
+print(len(records.processes))
+"""
+)
+
 PLAIN_EXIT = (
     FORK
     + """
@@ -863,6 +889,15 @@ def run(script: str, directory: Path, **environment: str) -> str:
 @pytest.mark.django_db(databases=[])
 def test_forked_children_deliver_what_is_theirs(tmp_path: Path) -> None:
     assert run(CHILDREN, tmp_path) == "done\n"
+
+
+@pytest.mark.django_db(databases=[])
+def test_nothing_of_a_sites_tests_goes_to_its_real_trail_when_they_end(tmp_path: Path) -> None:
+    assert run(AFTER_TESTS, tmp_path) == "1\n"
+
+    assert spooled(tmp_path / "spool") == []
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as database:
+        assert database.execute("SELECT name FROM otel_audit_processauditevent").fetchall() == []
 
 
 @pytest.mark.django_db(databases=[])

@@ -14,7 +14,7 @@ from otel_audit.testing import AuditRecords
 from .conftest import URLS
 from .doors import Door
 
-pytestmark = [pytest.mark.urls(URLS), pytest.mark.usefixtures("fresh_provider")]
+pytestmark = [pytest.mark.urls(URLS), pytest.mark.usefixtures("fresh_provider", "fresh_pipeline")]
 
 PLACES = [
     "otel_audit.middleware.RequestScope",

@@ -29,7 +29,7 @@ DEMO = Path(__file__).parents[2] / "demo"
 SITE = Path(__file__).parent / "site"
 PASSWORD = "grind-8-fine"
 LOG = "server.log"
-START_S, STOP_S = 30.0, 20.0
+START_S, STOP_S = 30.0, 60.0
 
 _GUNICORN = ["-m", "gunicorn", "shop.wsgi", "--bind", "fd://{fd}", "--graceful-timeout", "10"]
 _UVICORN = ["-m", "uvicorn", "shop.asgi:application", "--fd", "{fd}", "--no-access-log"]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from opentelemetry import trace
 
 from otel_audit import edges
+
+# How long an example takes says more about the machine than about the code; tests of speed measure it themselves.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ from otel_audit_exporters.database import answer_in_time, close_own_connection, 
 from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.losses import loss_path
 from otel_audit_exporters.segments import SUFFIX, Name, segments
-from otel_audit_exporters.tailing import Tail, Tailer, Take
+from otel_audit_exporters.tailing import BATCH_RECORDS, Tail, Tailer, Take
 from otel_audit_exporters.writer import Outcome, RetryLaterError
 
 __all__ = ["Drainer", "pending"]
@@ -186,7 +186,9 @@ class Drainer:
                 close_own_connection(self._database)
             return self._backoff(), 0
         self._failures = 0
-        return (0.0 if moved else POLL_S), moved
+        # Only a full batch says that more is waiting. Looking again at once would take a busy site's records one by
+        # one, at ten times the cost of a record in a batch, and take that time from its requests.
+        return (0.0 if moved >= BATCH_RECORDS else POLL_S), moved
 
     def _backoff(self) -> float:
         longest: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(self._failures - 1, 16))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -28,6 +29,9 @@ from otel_audit.models import (
 from otel_audit.text import storable
 
 __all__ = ["MappingError", "rows"]
+
+#: Makes a value fit its column.
+Fit = Callable[[Any], Any]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INT4: Final = 2**31 - 1
@@ -123,42 +127,45 @@ class _Row:
         if columns["outcome"] not in AuditEvent.Outcome.values:
             columns["outcome"] = keys.OUTCOME_UNKNOWN
             self.changed.append("outcome")
-        row = model(id=UUID(self.envelope["id"]))
-        for name, value in columns.items():
-            setattr(
-                row,
-                name,
-                self._fit(
-                    model._meta.get_field(name.removesuffix("_id"))
-                    if name in ("request_id", "process_id", "step_id")
-                    else model._meta.get_field(name),
-                    value,
-                ),
-            )
-        row.changed_fields = self.changed
-        return row
+        fitters = _fitters(model)
+        fitted = {name: self._fit(*fitters[name], value) for name, value in columns.items()}
+        return model(id=UUID(self.envelope["id"]), changed_fields=self.changed, **fitted)
 
-    def _fit(self, field: Any, value: Any) -> Any:
-        if value is None:
-            return None
-        fitted = value
-        if isinstance(field, models.JSONField):
-            fitted = _storable_json(value)
-        elif isinstance(field, models.CharField | models.TextField):
-            fitted = storable(value if isinstance(value, str) else str(value))
-            if isinstance(field, TruncatingCharField):
-                fitted = field.fit(fitted)
-            elif field.max_length is not None:
-                fitted = fitted[: field.max_length]
-        elif isinstance(field, models.IntegerField):
-            limit = _INT8 if isinstance(field, models.BigIntegerField) else _INT4
-            number = _number(value)
-            fitted = None if number is None else int(max(-limit - 1, min(number, limit)))
-        elif isinstance(field, models.FloatField):
-            fitted = _number(value)
-        if fitted != value and field.name not in self.changed:
-            self.changed.append(field.name)
+    def _fit(self, name: str, fit: Fit | None, value: Any) -> Any:
+        if value is None or fit is None:
+            return value
+        fitted = fit(value)
+        if fitted is not value and fitted != value and name not in self.changed:
+            self.changed.append(name)
         return fitted
+
+
+@cache
+def _fitters(model: type[AuditEvent]) -> dict[str, tuple[str, Fit | None]]:
+    """Return, by attribute, the name of each column and what makes a value fit it; None where every value does."""
+    return {field.attname: (field.name, _fitter(field)) for field in model._meta.concrete_fields}
+
+
+def _fitter(field: Any) -> Fit | None:
+    if isinstance(field, models.JSONField):
+        return _storable_json
+    if isinstance(field, TruncatingCharField):
+        return lambda value: field.fit(_text(value))
+    if isinstance(field, models.CharField | models.TextField):
+        return lambda value: _text(value)[: field.max_length]
+    if isinstance(field, models.IntegerField):
+        limit = _INT8 if isinstance(field, models.BigIntegerField) else _INT4
+        return lambda value: _bounded(value, limit)
+    return _number if isinstance(field, models.FloatField) else None
+
+
+def _text(value: Any) -> str:
+    return storable(value if isinstance(value, str) else str(value))
+
+
+def _bounded(value: Any, limit: int) -> int | None:
+    number = _number(value)
+    return None if number is None else int(max(-limit - 1, min(number, limit)))
 
 
 def _request(row: _Row) -> AuditEvent:

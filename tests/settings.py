@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def _databases() -> dict[str, dict[str, Any]]:
         name = server.pop("NAME", "otel_audit")
         if server["ENGINE"].endswith("mysql"):
             server["TEST"] = {"CHARSET": "utf8mb4"}
-        return {alias: {**server, "NAME": f"{name}_{alias}"} for alias in ("default", "audit")}
+        # Each with a copy of its own: pytest-xdist writes the worker's name into the nested TEST of each.
+        return {alias: {**deepcopy(server), "NAME": f"{name}_{alias}"} for alias in ("default", "audit")}
     # Files, not memory: other threads and processes of a test see them, and waiting for a lock works.
     return {alias: _sqlite(TEMPORARY_DIRECTORY / f"{alias}.sqlite3") for alias in ("default", "audit")}
 

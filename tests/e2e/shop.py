@@ -32,7 +32,8 @@ LOG = "server.log"
 START_S, STOP_S = 30.0, 60.0
 
 _GUNICORN = ["-m", "gunicorn", "shop.wsgi", "--bind", "fd://{fd}", "--graceful-timeout", "10"]
-# Without a limit, a worker of uvicorn waits for a connection accepted while it shuts down as long as its client asks on.
+# Without a limit, a worker of uvicorn waits for a connection that it accepted while it shut down, as long as the
+# client asks on.
 _UVICORN = ["-m", "uvicorn", "shop.asgi:application", "--fd", "{fd}", "--no-access-log"]
 _UVICORN += ["--timeout-graceful-shutdown", "10"]
 SERVERS = {

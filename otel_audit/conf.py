@@ -65,6 +65,8 @@ class AuditSettings:
     service_name = _Key[str | None]("SERVICE_NAME")
     #: ``"interval"``: records survive kill -9 at once and a power loss after 100 ms; ``"always"``: that at once, too.
     fsync = _Key[str]("FSYNC")
+    #: ``"record"``: a request is noted before its view runs; ``"require"``: and refused where that fails.
+    intents = _Key[str]("INTENTS")
     #: ``"thread"``: this process drains its spool directory; ``"external"``: the command ``drain --watch``
     #: does.
     drain = _Key[str]("DRAIN")

@@ -18,10 +18,10 @@ __all__ = ["Delivery", "Receipt", "delivery", "wire"]
 class Receipt(Protocol):
     """What was delivered survives the death of the process; this says when it survives a power loss as well."""
 
-    def wait(self) -> None:
-        """Wait for it, where ``FSYNC`` asks for it."""
+    def wait(self) -> bool:
+        """Wait for it, where ``FSYNC`` asks for it; False when the disk refused it."""
 
-    async def wait_async(self) -> None:
+    async def wait_async(self) -> bool:
         """Wait for it without holding up the event loop."""
 
 
@@ -33,6 +33,17 @@ class Delivery(Protocol):
 
     def listening(self) -> bool:
         """Whether anybody gets the records: not so in tests outside `capture`, where a site must not notice us."""
+
+    def intend(
+        self, record_id: str, started_ns: int, facts: Mapping[str, Any], context: SpanContext | None
+    ) -> Receipt | None:
+        """Store that a request begins; None when that failed. `request` or `withdraw` must follow."""
+
+    def withdraw(self, record_id: str) -> None:
+        """Let an intent vanish: its request has ended and leaves no record."""
+
+    def refused(self) -> None:
+        """Count a request that was refused as its intent could not be stored."""
 
     def request(
         self,

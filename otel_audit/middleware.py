@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import ContentNotRenderedError
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
@@ -27,8 +27,9 @@ from otel_audit.edges import edge
 from otel_audit.integrations.signin import conclude
 from otel_audit.policy import Decision
 from otel_audit.provider import private_tracer, site_tracer
-from otel_audit.request_facts import request_facts
+from otel_audit.request_facts import intent_facts, request_facts
 from otel_audit.request_scope import RequestScope, scope_of, status_of
+from otel_audit.routes import is_health_view
 from otel_audit.scope import current_note, current_request
 
 __all__ = [
@@ -41,6 +42,11 @@ __all__ = [
 
 GUARD_PATH: Final = "otel_audit.middleware.GuardMiddleware"
 OTEL_PATH: Final = "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware"
+
+OFF: Final = "off"
+REQUIRE: Final = "require"
+#: When a client that was refused may try again: the drain makes room in a full spool within seconds.
+RETRY_AFTER_S: Final = 5
 
 GetResponse = Callable[[HttpRequest], Any]
 
@@ -63,9 +69,11 @@ class _Layer:
         if self._is_async:
             return self.__acall__(request)
         passage = _Passage.begin(request, self._starts_span)
-        if passage is None:
-            return self.get_response(request)  # type: ignore[no-any-return]  # Django's own signature
+        if not isinstance(passage, _Passage):
+            return passage or self.get_response(request)
         try:
+            if not (passage.intend() and passage.wait()) and passage.must_refuse():
+                return passage.refuse()
             response = self.get_response(request)
         except BaseException as error:
             passage.aborted(error)
@@ -80,9 +88,11 @@ class _Layer:
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Serve ``request`` in an event loop."""
         passage = _Passage.begin(request, self._starts_span)
-        if passage is None:
-            return await self.get_response(request)  # type: ignore[no-any-return]  # Django's own signature
+        if not isinstance(passage, _Passage):
+            return passage or await self.get_response(request)
         try:
+            if not (passage.intend() and await passage.wait_async()) and passage.must_refuse():
+                return passage.refuse()
             response = await self.get_response(request)
             with edge("guard.actor"):
                 await passage.aresolve_actor()
@@ -95,8 +105,7 @@ class _Layer:
                 await sync_to_async(passage.finish)(response)
             else:
                 passage.finish(response)
-            if passage.receipt is not None:
-                await passage.receipt.wait_async()
+            await passage.wait_async()
         return response  # type: ignore[no-any-return]  # Django's own signature
 
 
@@ -150,9 +159,12 @@ class _Passage:
         self.receipt: Receipt | None = None
 
     @classmethod
-    def begin(cls, request: HttpRequest, starts_span: bool) -> _Passage | None:
-        """Open the scope; None when recording is off or a layer further out has opened it."""
-        with edge("guard.begin"):
+    def begin(cls, request: HttpRequest, starts_span: bool) -> _Passage | HttpResponse | None:
+        """Open the scope; None when recording is off or a layer further out has opened it.
+
+        Where that fails and the site requires intents, what is returned is the refusal.
+        """
+        with edge("guard.begin") as beginning:
             if not conf.enabled or scope_of(request) is not None:
                 return None
             passage = cls(RequestScope(request, _decide(request)))
@@ -161,7 +173,32 @@ class _Passage:
                 delivery().start()
                 passage._start_span(request, starts_span)
             return passage
-        return None
+        return _refusal() if beginning.failed and conf.intents == REQUIRE else None
+
+    def intend(self) -> bool:
+        """Spool that the request begins, where the site asks for it; False when that failed."""
+        if conf.intents == OFF:
+            return True
+        with edge("guard.intend"):
+            scope = self.scope
+            context = scope.span.get_span_context() if scope.span is not None else None
+            self.receipt = delivery().intend(scope.record_id, scope.started_ns, intent_facts(scope), context)
+            return self.receipt is not None
+        return False
+
+    def must_refuse(self) -> bool:
+        """Whether a request without an intent goes no further. The health view does: it is to say what is wrong."""
+        return conf.intents == REQUIRE and not is_health_view(self.scope.request)
+
+    def refuse(self) -> HttpResponse:
+        """Answer in the place of the site, whose view must not run: nothing would tell of it if it was killed."""
+        self.leave()
+        with edge("guard.refuse"):
+            self.scope.finish()
+            delivery().withdraw(self.scope.record_id)  # the disk may have refused what the file has taken
+            if self._span is not None and self._span.is_recording():
+                _conclude(self._span, self.scope, 503)
+        return _refusal()
 
     def resolve_actor(self) -> None:
         """Find out who acted, asking for the session's user where the view never did."""
@@ -199,10 +236,13 @@ class _Passage:
             return
         self._emit(response, _content_size(response))
 
-    def wait(self) -> None:
-        """Wait until what was emitted survives a power loss, where the site asks for that."""
-        if self.receipt is not None:
-            self.receipt.wait()
+    def wait(self) -> bool:
+        """Wait until what was emitted survives a power loss, where the site asks for that; False: the disk failed."""
+        return self.receipt is None or self.receipt.wait()
+
+    async def wait_async(self) -> bool:
+        """Wait for it in an event loop."""
+        return self.receipt is None or await self.receipt.wait_async()
 
     def aborted(self, error: BaseException) -> None:
         """Emit the record of a request that got no response: cancelled, or the process is told to exit."""
@@ -237,6 +277,7 @@ class _Passage:
         scope.finish()
         if not scope.is_recorded(status, failed=failed):
             self._end_span(status)
+            delivery().withdraw(scope.record_id)
             self.receipt = delivery().pump()
             return
         with edge("guard.facts"):
@@ -336,6 +377,18 @@ def _decide(request: HttpRequest) -> Decision:
     if not decision.record and "HTTP_SCRIPT_NAME" in request.META:
         return conf.policy.decide(request.path_info, request.method or "")
     return decision
+
+
+def _refusal() -> HttpResponse:
+    """Count a refused request and return its answer."""
+    with edge("guard.refusal"):
+        delivery().refused()
+    return HttpResponse(
+        "The audit trail cannot be written, and this site serves no request without it.\n",
+        status=503,
+        content_type="text/plain; charset=utf-8",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
 
 
 def _content_size(response: HttpResponseBase) -> int | None:

@@ -213,6 +213,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "SPOOL_DIR": Option(None, _spool_dir, "an absolute path such as '/var/lib/shop/audit', or None"),
     "SPOOL_MAX_BYTES": Option(_SPOOL_MAX_BYTES, _bytes, "a number of bytes such as 1024 ** 3"),
     "FSYNC": Option("interval", _choice("interval", "interval", "always"), "'interval' or 'always'"),
+    "INTENTS": Option("off", _choice("off", "off", "record", "require"), "'off', 'record' or 'require'"),
     "DRAIN": Option("thread", _choice("thread", "thread", "external"), "'thread' or 'external'"),
     "POLICY": Option(
         None,

@@ -107,6 +107,10 @@ class Policy:
             response_body and not _any(self.no_response_body, path, method),
         ]
 
+    def has_rule(self, path: str, method: str) -> bool:
+        """Whether one of the site's own rules speaks of a request."""
+        return len(path) <= MAX_PATH and _any(self.rules, path, method)
+
     def _level(self, path: str, method: str) -> str | None:
         if len(path) <= MAX_PATH:
             for rule in self.rules:

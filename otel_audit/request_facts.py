@@ -6,19 +6,22 @@ What identifies the request never fails. Each further part stands for itself: on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from django.http import HttpResponseBase
 
+from otel_audit import attributes as keys
 from otel_audit.client_ip import client_address, parse_networks
 from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.processes import describe_exception
 from otel_audit.redaction import Redactor
 from otel_audit.request_scope import BODY_LIMIT, RequestScope, status_of
+from otel_audit.routes import match_ahead
 
-__all__ = ["request_facts"]
+__all__ = ["intent_facts", "request_facts"]
 
 _REMEMBERED_LENGTH: Final = 256
 
@@ -36,13 +39,7 @@ def request_facts(
     redactor = conf.redactor
     actor = scope.actor()
     facts: dict[str, Any] = {
-        "method": scope.method,
-        "url": _masked_path(scope, redactor),
-        "route": scope.route,
-        "query": redactor.query(scope.query) if scope.query else "",
-        "scheme": scope.scheme,
-        "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.trusted_proxies),
-        "user_agent": _masked(redactor, scope.user_agent),
+        **_at_the_door(scope, scope.route, scope.route_kwargs, redactor),
         "status": status_of(response),
         "duration_ms": round(scope.elapsed_ms(), 3),
         "actor": None if actor is None else (actor.id, actor.name, actor.type),
@@ -73,6 +70,32 @@ def request_facts(
     if changed:
         facts["changed"] = changed
     return facts
+
+
+def intent_facts(scope: RequestScope) -> dict[str, Any]:
+    """Return what is known of a request before any middleware of the site has run; who acts is not."""
+    route, kwargs = match_ahead(scope.request)
+    return {
+        **_at_the_door(scope, route, kwargs, conf.redactor),
+        "status": None,
+        "duration_ms": None,
+        "actor": None,
+        "request_size": _request_size(scope) if scope.content_length else None,
+        "response_size": None,
+        "outcome": keys.OUTCOME_UNKNOWN,
+    }
+
+
+def _at_the_door(scope: RequestScope, route: str, kwargs: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
+    return {
+        "method": scope.method,
+        "url": _masked_path(scope.path, route, kwargs, redactor),
+        "route": route,
+        "query": redactor.query(scope.query) if scope.query else "",
+        "scheme": scope.scheme,
+        "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.trusted_proxies),
+        "user_agent": _masked(redactor, scope.user_agent),
+    }
 
 
 def _add_request_body(scope: RequestScope, facts: dict[str, Any], changed: list[str], redactor: Redactor) -> None:
@@ -123,10 +146,10 @@ def _request_size(scope: RequestScope) -> int | None:
     return scope.tee.size if scope.tee is not None else None
 
 
-def _masked_path(scope: RequestScope, redactor: Redactor) -> str:
-    if any(redactor.secret_key(name) for name in scope.route_kwargs):
-        return redactor.route(scope.path, scope.route, scope.route_kwargs)
-    return _masked(redactor, scope.path)
+def _masked_path(path: str, route: str, kwargs: Mapping[str, Any], redactor: Redactor) -> str:
+    if any(redactor.secret_key(name) for name in kwargs):
+        return redactor.route(path, route, kwargs)
+    return _masked(redactor, path)
 
 
 def _masked(redactor: Redactor, text: str) -> str:

@@ -88,6 +88,7 @@ class RequestScope(Scope):
         self.extra: dict[str, Any] = {}
         self.logins: list[tuple[str, dict[str, Any]]] = []
         self.metadata_only = False
+        self.left_out = False  # our own health view has answered
         self.acting_user: Any = None
         self.issued: list[Any] = []  # tokens made in the view; its answer says whether the client gets them
         self.refused: Any = None  # the user whom an authentication backend has turned away
@@ -168,7 +169,11 @@ class RequestScope(Scope):
 
         So has a request to which a process, or another record inside it, links.
         """
-        if self.decision.record or failed or self._recorded_inside or self.has_sign_in():
+        if failed or self._recorded_inside or self.has_sign_in():
+            return True
+        if self.left_out:
+            return False
+        if self.decision.record:
             return True
         return status is None or status in _ALWAYS_RECORDED or status >= 500
 

@@ -2,8 +2,10 @@
 
 ``captured = stored + pending + quarantined + lost`` at every moment. What has left the directory stands in
 ``accounts-<fingerprint>.json``, one for each target database; what is still there is read from the segments and from
-their position files, one per sink, which say how far that sink has come. A position moves only after the commit. One
-that is unreadable starts again from zero: inserts are idempotent, and its counts start again with it.
+their position files, one per sink, which say how far that sink has come. Requests that were refused are counted
+beside it, as ``refused``; an intent counts when its stream has died before it was completed. A position moves only
+after the commit. One that is unreadable starts again from zero: inserts are idempotent, and its counts start again
+with it.
 """
 
 from __future__ import annotations
@@ -11,21 +13,35 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from otel_audit_exporters.alarm import raise_alarm
-from otel_audit_exporters.losses import read_losses
-from otel_audit_exporters.segments import Name, Segment, segments
+from otel_audit_exporters.intents import left_open
+from otel_audit_exporters.losses import REFUSED, read_losses
+from otel_audit_exporters.segments import RECORD, Name, Segment, segments
 
-__all__ = ["Accounts", "Position", "load_accounts", "locked", "pending", "position_path", "replace_file"]
+__all__ = [
+    "Accounts",
+    "Position",
+    "load_accounts",
+    "locked",
+    "oldest_pending",
+    "pending",
+    "position_path",
+    "replace_file",
+]
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+#: In the provenance, which stands in front of what was captured.
+_OBSERVED: Final = re.compile(rb'"observed":"([^"]+)"')
 
 
 @dataclass(slots=True)
@@ -43,6 +59,8 @@ class Position:
     #: The header was damaged; the first number is that of the first record which could be read.
     headless: bool = False
     closed: bool = False
+    #: How many of the intents that the stream left open are counted above.
+    resolved: int = 0
     done: bool = False
 
     @classmethod
@@ -81,6 +99,7 @@ class Accounts:
     stored: int = 0
     quarantined: int = 0
     lost: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
     unclosed_streams: int = 0
     open_streams: dict[str, tuple[int, bool]] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
@@ -123,7 +142,9 @@ class Accounts:
     def retire_losses(self, path: Path) -> None:
         """Take the losses of a stream that has ended into the books."""
         if path.exists() and path.name not in self.retired:
-            for reason, count in read_losses(path).items():
+            losses = read_losses(path)
+            self.refused += losses.pop(REFUSED, 0)
+            for reason, count in losses.items():
                 self.add_loss(reason, count)
             self.retired.append(path.name)
 
@@ -172,8 +193,8 @@ def pending(directory: Path, fingerprint: str | None = None, sink: str = "databa
         sink: the sink asked for.
 
     Returns:
-        Counts of records: ``captured``, ``stored``, ``pending``, ``quarantined``, ``lost``; and of ``segments``
-        and ``unclosed_streams``.
+        Counts of records: ``captured``, ``stored``, ``pending``, ``quarantined``, ``lost``; of requests: ``refused``;
+        and of ``segments`` and ``unclosed_streams``.
     """
     while True:
         before = _books(directory, fingerprint)
@@ -181,6 +202,27 @@ def pending(directory: Path, fingerprint: str | None = None, sink: str = "databa
         if _books(directory, fingerprint) == before:
             return found
         # a segment went into the books while we counted
+
+
+def oldest_pending(directory: Path, fingerprint: str | None = None, sink: str = "database") -> datetime | None:
+    """Return when the record was captured that waits longest for ``sink``; None where none waits."""
+    found: list[datetime] = []
+    for path in segments(directory):
+        name = Name.parse(path.name)
+        if name is None or name.fingerprint != (fingerprint or name.fingerprint):
+            continue
+        position = Position.load(path, sink)
+        if position.done:
+            continue
+        try:
+            with Segment(path) as segment:
+                waiting = (frame for frame in segment.frames(position.offset) if frame.kind == RECORD)
+                first = next(waiting, None) or next(iter(left_open(segment)[position.resolved :]), None)
+        except FileNotFoundError:  # delivered in the meantime, and deleted
+            continue
+        if first is not None and (match := _OBSERVED.search(first.payload, 0, 200)) is not None:
+            found.append(datetime.fromisoformat(match[1].decode()))
+    return min(found, default=None)
 
 
 def _books(directory: Path, fingerprint: str | None) -> list[Accounts]:
@@ -197,6 +239,7 @@ def _count(directory: Path, fingerprint: str | None, sink: str, books: list[Acco
         "pending": 0,
         "quarantined": sum(accounts.quarantined for accounts in books),
         "lost": sum(sum(accounts.lost.values()) for accounts in books),
+        "refused": sum(accounts.refused for accounts in books),
         "segments": 0,
         "unclosed_streams": sum(accounts.unclosed_streams for accounts in books),
     }
@@ -209,6 +252,8 @@ def _count(directory: Path, fingerprint: str | None, sink: str, books: list[Acco
         try:
             with Segment(path) as segment:
                 found["pending"] += segment.count(position.offset)
+                if not position.done:
+                    found["pending"] += len(left_open(segment)) - position.resolved
         except FileNotFoundError:  # delivered in the meantime, and deleted
             continue
         found["segments"] += 1
@@ -217,7 +262,9 @@ def _count(directory: Path, fingerprint: str | None, sink: str, books: list[Acco
         found["lost"] += position.lost
     for path in directory.glob(f"*-{fingerprint or '*'}.losses"):
         if path.name not in retired:
-            found["lost"] += sum(read_losses(path).values())
+            losses = read_losses(path)
+            found["refused"] += losses.pop(REFUSED, 0)
+            found["lost"] += sum(losses.values())
     found["captured"] = found["stored"] + found["pending"] + found["quarantined"] + found["lost"]
     return found
 

@@ -29,6 +29,7 @@ __all__ = [
     "capture",
     "encode_event",
     "encode_events",
+    "encode_intent",
     "encode_request",
     "encode_span",
     "has_audit_events",
@@ -78,6 +79,24 @@ def encode_request(span: ReadableSpan, record_id: str, facts: Mapping[str, Any],
             "service": service,
             "ids": {"request": record_id, "process": None, "step": None},
             "span": _span(span),
+            "facts": facts,
+        }
+    )
+
+
+def encode_intent(
+    record_id: str, started_ns: int, facts: Mapping[str, Any], context: SpanContext | None, service: str
+) -> Record:
+    """Return the record of a request that begins; it becomes a row when nothing more is heard of the request."""
+    return capture(
+        {
+            "v": VERSION,
+            "type": "intent",
+            "kind": "request",
+            "id": record_id,
+            "service": service,
+            "ids": {"request": record_id, "process": None, "step": None},
+            "span": {**_identity(context), "start": str(started_ns), "end": str(started_ns)},
             "facts": facts,
         }
     )
@@ -165,9 +184,6 @@ def encode_event(
     service: str,
 ) -> Record:
     """Return the record of a sign-in or a registration: it belongs to the span of ``context``."""
-    span = {"trace_id": "", "span_id": ""}
-    if context is not None and context.is_valid:
-        span = {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
     return capture(
         {
             "v": VERSION,
@@ -176,10 +192,16 @@ def encode_event(
             "id": record_id,
             "service": service,
             "ids": ids,
-            "span": span,
+            "span": _identity(context),
             "facts": facts,
         }
     )
+
+
+def _identity(context: SpanContext | None) -> dict[str, str]:
+    if context is None or not context.is_valid:
+        return {"trace_id": "", "span_id": ""}
+    return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
 
 
 def _span(span: ReadableSpan) -> dict[str, Any]:

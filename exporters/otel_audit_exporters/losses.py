@@ -1,4 +1,4 @@
-"""What a process could not keep, by reason, in a block of its own that was written while there was room.
+"""What a process could not keep, by reason, and refused to serve, in a block that was written while there was room.
 
 Overwriting it needs no new space, so that a full disk does not also hide what it cost. The drain takes the counts into
 the books when the stream has ended.
@@ -15,9 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["LossFile", "loss_path", "read_losses"]
+__all__ = ["REFUSED", "LossFile", "loss_path", "read_losses"]
 
 logger = logging.getLogger("otel_audit.delivery")
+
+#: Not a reason for a loss: requests that were refused as their intent could not be stored.
+REFUSED: Final = "refused"
 
 _BLOCK: Final = 4096
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

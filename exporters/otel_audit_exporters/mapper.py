@@ -58,7 +58,7 @@ def rows(envelope: Mapping[str, Any]) -> list[AuditEvent]:
     Raises:
         MappingError: the envelope lacks what a row needs, or has a kind that is not known here.
     """
-    if envelope.get("type") not in ("span", "event"):
+    if envelope.get("type") not in ("span", "event", "intent"):
         return []
     kind = envelope.get("kind")
     build = _BUILDERS.get(str(kind))

@@ -28,17 +28,27 @@ from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
-from otel_audit_exporters.accounts import pending
+from otel_audit_exporters.accounts import oldest_pending, pending
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.drain import Drainer
-from otel_audit_exporters.envelope import Record, encode_event, encode_events, encode_request, encode_span, parse, seal
+from otel_audit_exporters.envelope import (
+    Record,
+    encode_event,
+    encode_events,
+    encode_intent,
+    encode_request,
+    encode_span,
+    parse,
+    seal,
+)
+from otel_audit_exporters.losses import REFUSED
 from otel_audit_exporters.quarantine import put_aside
-from otel_audit_exporters.spool import SpoolWriter
+from otel_audit_exporters.spool import SpoolWriter, size_problem
 from otel_audit_exporters.writer import Outcome, store
 
-__all__ = ["Pipeline", "Receipt", "pipeline"]
+__all__ = ["Pipeline", "Receipt", "pipeline", "uses_spool"]
 
 #: Records kept in memory while neither spool nor database takes them; the oldest is counted as lost beyond.
 MAX_HELD: Final = 10_000
@@ -59,35 +69,38 @@ Encode = Callable[[], Iterable[Record]]
 class Receipt:
     """Says when what was delivered survives a power loss: at once unless ``FSYNC`` is ``"always"``."""
 
-    __slots__ = ("_seq", "_spool")
+    __slots__ = ("_spool", "_ticket")
 
-    def __init__(self, spool: SpoolWriter | None, seq: int) -> None:
+    def __init__(self, spool: SpoolWriter | None, ticket: int) -> None:
         self._spool = spool
-        self._seq = seq
+        self._ticket = ticket
 
-    def wait(self) -> None:
-        """Wait for the disk. A disk that fails is an alarm; the records still drain."""
+    def wait(self) -> bool:
+        """Wait for the disk. A disk that fails is an alarm, and False; the records still drain."""
         if self._spool is None:
-            return
+            return True
         try:
-            self._spool.wait_durable(self._seq, DURABLE_S)
+            self._spool.wait_durable(self._ticket, DURABLE_S)
         except SpoolError as error:
             raise_alarm("fsync", 1, error)
+            return False
+        return True
 
-    async def wait_async(self) -> None:
+    async def wait_async(self) -> bool:
         """Wait for the disk without holding up the event loop."""
         if self._spool is None:
-            return
+            return True
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[OSError | None] = loop.create_future()
-        self._spool.when_durable(self._seq, lambda error: _tell(loop, answered, error))
+        self._spool.when_durable(self._ticket, lambda error: _tell(loop, answered, error))
+        error: Exception | None
         try:
             error = await asyncio.wait_for(answered, DURABLE_S)
         except TimeoutError as late:
-            raise_alarm("fsync", 1, late)
-        else:
-            if error is not None:
-                raise_alarm("fsync", 1, error)
+            error = late
+        if error is not None:
+            raise_alarm("fsync", 1, error)
+        return error is None
 
 
 SETTLED: Final = Receipt(None, 0)
@@ -112,6 +125,7 @@ class Pipeline:
         self._pump_lock = threading.RLock()
         self._pumping: int | None = None
         self._start_lock = threading.RLock()
+        self._writer_lock = threading.RLock()
         self._pump_thread: threading.Thread | None = None
         self._drainer: Drainer | None = None
         self._spool: SpoolWriter | None = None
@@ -119,6 +133,8 @@ class Pipeline:
         self._drainer_target: Any = None
         self._drainer_not_before = 0.0
         self._appended = 0
+        #: The requests that are open, and which spool knows of them, by record id.
+        self._intents: dict[str, SpoolWriter] = {}
         self._at_request = False
         self._held: deque[Record] = deque()
         self._direct = DirectWriter(self.write)
@@ -130,13 +146,44 @@ class Pipeline:
 
     def start(self) -> None:
         """Start draining this spool directory, which also brings in what an earlier process left."""
-        if conf.delivery == "spool" and conf.drain == "thread" and self._drainer_stale():
+        if conf.drain == "thread" and uses_spool() and self._drainer_stale():
             with edge("pipeline.start"):
                 self._start_drainer()
 
     def listening(self) -> bool:
         """Whether a record goes anywhere: into a store, or into an open `capture`."""
         return bool(self._captures) or conf.delivery != "memory"
+
+    def intend(
+        self, record_id: str, started_ns: int, facts: Mapping[str, Any], context: SpanContext | None
+    ) -> Receipt | None:
+        """Spool that a request begins, so that it leaves a row even if it kills this process; None when that failed.
+
+        Its own record completes it, and so does `withdraw`. Under memory delivery there is nothing to do.
+        """
+        if not uses_spool():
+            return SETTLED
+        try:
+            record = encode_intent(record_id, started_ns, facts, context, self.service_name)
+            writer = self._writer()
+            ticket = writer.intend(record)
+        except Exception as error:  # whatever the reason: the caller decides whether to go on without
+            raise_alarm("intent", 1, error)
+            return None
+        self._intents[record_id] = writer
+        return Receipt(writer, ticket) if conf.fsync == ALWAYS else SETTLED
+
+    def withdraw(self, record_id: str) -> None:
+        """Let an intent vanish: its request has ended and leaves no record."""
+        writer = self._intents.pop(record_id, None)
+        if writer is not None:
+            with edge("pipeline.withdraw"):
+                writer.complete(record_id)
+
+    def refused(self) -> None:
+        """Count a request that was refused as its intent could not be stored."""
+        with edge("pipeline.refused"):
+            self._writer().record_loss({REFUSED: 1})
 
     def request(
         self,
@@ -151,7 +198,12 @@ class Pipeline:
         ids = {"request": record_id, "process": None, "step": None}
 
         def encode() -> Iterator[Record]:
-            yield encode_request(span, record_id, facts, service)
+            with edge("pipeline.encode_request") as encoding:
+                record = encode_request(span, record_id, facts, service)
+            if not encoding.failed:
+                yield record
+            elif record_id not in self._intents:  # else that leaves a row
+                self._lose("encode", 1)
             for event_id, event in events:
                 yield encode_event("login", event_id, ids, event, context, service)
             yield from encode_events(span, record_id, ids, facts.get("actor"), service)
@@ -245,11 +297,11 @@ class Pipeline:
             return len(self._held)
         with self._pump_lock:  # while another thread delivers what was held, nothing is
             left = len(self._held)
-        return left + self._drain(timeout) if conf.delivery == "spool" or self._spool is not None else left
+        return left + self._drain(timeout) if uses_spool() or self._spool is not None else left
 
     def drain(self, timeout: float) -> int:
         """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left."""
-        return self._drain(timeout) if conf.delivery == "spool" else 0
+        return self._drain(timeout) if uses_spool() else 0
 
     def _drain(self, timeout: float) -> int:
         if not os.path.lexists(conf.spool_dir) or directory_problem(conf.spool_dir) is not None:
@@ -262,20 +314,29 @@ class Pipeline:
         """Return what became of the records; under ``"spool"`` those of every process that shares the directory.
 
         ``captured`` is always ``stored + pending + quarantined + lost``. Of the pending ones ``held`` are in the memory
-        of this process, as neither spool nor database takes them.
+        of this process, as neither spool nor database takes them. Apart from all that, ``refused`` counts requests
+        that got 503 as their intent could not be stored, and ``oldest_pending_s`` says for how many seconds the record
+        has been in the spool that waits longest, None where none waits.
         """
         held = len(self._held)
         found: dict[str, Any] = {"delivery": conf.delivery, "enabled": conf.enabled, "held": held}
-        counted = dict.fromkeys(("captured", "stored", "pending", "quarantined", "lost"), 0)
-        if conf.delivery == "spool":
+        found["oldest_pending_s"] = None
+        counted = dict.fromkeys(("captured", "stored", "pending", "quarantined", "lost", "refused"), 0)
+        if uses_spool():
             found["spool_dir"] = str(conf.spool_dir)
             found["spool_problem"] = directory_problem(conf.spool_dir)
             if found["spool_problem"] is None:
                 counted |= pending(conf.spool_dir, conf.fingerprint)
+                oldest = oldest_pending(conf.spool_dir, conf.fingerprint)
+                found["spool_problem"] = size_problem(conf.spool_dir, conf.spool_max_bytes)
+                if oldest is not None:
+                    found["oldest_pending_s"] = max(0.0, round((datetime.now(UTC) - oldest).total_seconds(), 3))
         counted["stored"] += self.counts["written"]
         counted["quarantined"] += self.counts["quarantined"]
         counted["lost"] += self.counts["lost"]
         counted["pending"] += held
+        if self._spool is not None:
+            counted["refused"] += self._spool.unnoted(REFUSED)
         counted["captured"] += held + sum(self.counts[key] for key in ("written", "quarantined", "lost"))
         return {**found, **counted}
 
@@ -366,6 +427,9 @@ class Pipeline:
                 self._held.extend(records)
                 raise
             else:
+                if self._intents:
+                    for record in records:
+                        self.withdraw(record.id)  # only where the way was not the spool that knows of it
                 return
         self._hold(records, failure)
 
@@ -382,8 +446,7 @@ class Pipeline:
         self._held.extend(records)
         lost = 0
         while len(self._held) > MAX_HELD:
-            self._held.popleft()
-            lost += 1
+            lost += self._held.popleft().id not in self._intents  # else the intent leaves a row
         self._start_pump_thread()
         if threading.current_thread() is not self._pump_thread:
             self._wake.put(None)
@@ -420,12 +483,13 @@ class Pipeline:
 
     def _writer(self) -> SpoolWriter:
         target = _target()
-        if self._spool is None or self._spool_target != target:
-            if self._spool is not None:
-                self._spool.close()
-            self._spool = SpoolWriter(conf.spool_dir, conf.fingerprint, conf.spool_max_bytes, fsync=conf.fsync)
-            self._spool_target = target
-        return self._spool
+        with self._writer_lock:  # who pumps and who begins a request may ask at the same time
+            if self._spool is None or self._spool_target != target:
+                if self._spool is not None:
+                    self._spool.close()
+                self._spool = SpoolWriter(conf.spool_dir, conf.fingerprint, conf.spool_max_bytes, fsync=conf.fsync)
+                self._spool_target = target
+            return self._spool
 
     # ── threads ─────────────────────────────────────────────────────────────────────────────────
 
@@ -481,6 +545,11 @@ class Pipeline:
         self._reset()
         if spool is not None:
             spool.after_fork_in_child()
+
+
+def uses_spool() -> bool:
+    """Whether the spool is in use: by every record, or under synchronous delivery by the intents."""
+    return conf.delivery == "spool" or (conf.delivery == "sync" and conf.intents != "off")
 
 
 def _target() -> tuple[Any, str, str]:

@@ -26,9 +26,11 @@ from typing import Any, Final
 
 __all__ = [
     "CLOSE",
+    "DONE",
     "FORMAT_VERSION",
     "HEADER",
     "HEAD_SIZE",
+    "INTENT",
     "MAX_PAYLOAD",
     "OPEN",
     "RECORD",
@@ -49,6 +51,9 @@ HEADER: Final = b"H"
 OPEN: Final = b"O"
 RECORD: Final = b"R"
 CLOSE: Final = b"C"
+#: A request that begins, and requests that ended without a record in this stream; see `otel_audit_exporters.intents`.
+INTENT: Final = b"I"
+DONE: Final = b"D"
 #: One record is never larger; a longer length is damage.
 MAX_PAYLOAD: Final = 64 * 1024 * 1024
 

@@ -26,9 +26,9 @@ from otel_audit_exporters.directory import directory_problem, directory_warning,
 from otel_audit_exporters.envelope import Record, seal
 from otel_audit_exporters.flusher import INTERVAL_S, Durable, Flusher
 from otel_audit_exporters.losses import LossFile, loss_path
-from otel_audit_exporters.segments import CLOSE, FORMAT_VERSION, HEADER, OPEN, RECORD, Name, frame
+from otel_audit_exporters.segments import CLOSE, DONE, FORMAT_VERSION, HEADER, INTENT, OPEN, RECORD, Name, frame
 
-__all__ = ["SEGMENT_BYTES", "SpoolWriter", "directory_problem", "directory_warning"]
+__all__ = ["SEGMENT_BYTES", "SpoolWriter", "directory_problem", "directory_warning", "size_problem"]
 
 logger = logging.getLogger("otel_audit.delivery")
 
@@ -37,6 +37,8 @@ SEGMENT_BYTES: Final = 16 * 1024 * 1024
 #: when full.
 _SURVEY_BYTES: Final = 1024 * 1024
 _SURVEY_SECONDS: Final = 0.25
+#: Who looks from outside calls it full from this part of its limit on.
+_FULL: Final = 0.99
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -80,6 +82,15 @@ class SpoolWriter:
         self._surveyed_at = 0.0
         self._warned_at = -60.0
         self._closed = False
+        #: Frames of the requests that are open, by record id; see `otel_audit_exporters.intents`.
+        self._open: dict[str, bytes] = {}
+        #: Requests that ended without a record here, of which the segment does not know yet.
+        self._ended: list[str] = []
+        self._intents = 0
+        self._head_size = 0
+        self._close_later = False
+        #: Segments that were given up while requests were open: their lock says that this process lives.
+        self._given_up: list[int] = []
         self._lost: Counter[str] = Counter()
         self._loss_file: LossFile | None = None
         self._flusher = Flusher(0.0 if fsync == "always" else INTERVAL_S, self._written, self._sync_failed)
@@ -88,16 +99,14 @@ class SpoolWriter:
         """Append ``records``: all of them when this returns, none when it raises. They survive ``kill -9`` then.
 
         Returns:
-            The number of the last one, for `wait_durable` and `when_durable`.
+            What `wait_durable` and `when_durable` take.
 
         Raises:
             SpoolError: the directory cannot be used, the disk or the spool is full, or the writer is closed.
         """
-        observed = datetime.now(UTC).isoformat(timespec="microseconds")
+        observed = _now()
         with self._lock:
-            if self._busy or self._closed:
-                raise SpoolError(f"The spool {self.directory} takes no record now: it is {self._state()}.")
-            self._busy = True
+            self._begin()
             try:
                 seq = self._seq
                 parts = [
@@ -107,13 +116,60 @@ class SpoolWriter:
                 data = parts[0] if len(parts) == 1 else b"".join(parts)
                 self._make_room(len(data))
                 self._write(data, seq + len(parts))
+                ticket = self._seq + self._intents
+            finally:
+                self._busy = False
+            if self._open:
+                for record in records:
+                    self._open.pop(record.id, None)
+        self._flusher.want()
+        self._close_if_asked()
+        return ticket
+
+    def intend(self, record: Record) -> int:
+        """Append the intent of a request; it survives ``kill -9`` when this returns, and is not there when it raises.
+
+        The request's own record completes it when it is appended, else `complete` has to be called.
+
+        Returns:
+            What `wait_durable` and `when_durable` take.
+
+        Raises:
+            SpoolError: the directory cannot be used, the disk or the spool is full, or the writer is closed.
+        """
+        with self._lock:
+            self._begin()
+            try:
+                data = frame(INTENT, seal(record, self.stream, 0, _now()))
+                self._make_room(len(data))
+                self._write(data, self._seq)
+                self._intents += 1
+                self._open[record.id] = data
+                ticket = self._seq + self._intents
+            except BaseException as error:
+                if not isinstance(error, SpoolError):
+                    self._ended.append(record.id)  # a signal handler has raised: it may be there all the same
+                raise
             finally:
                 self._busy = False
         self._flusher.want()
-        return seq + len(parts)
+        return ticket
 
-    def wait_durable(self, seq: int, timeout: float) -> None:
-        """Wait until record number ``seq`` is on the disk, so that it survives a power loss.
+    def complete(self, record_id: str) -> None:
+        """Say that a request has ended whose record is not in this stream. Never fails: it is said later then."""
+        with self._lock:
+            if self._open.pop(record_id, None) is None:
+                return
+            self._ended.append(record_id)
+            if self._fd >= 0 and not self._busy:
+                try:
+                    self._write(b"", self._seq)
+                except SpoolError as error:
+                    logger.warning("The end of a request without record is not noted yet: %s", error)
+        self._close_if_asked()
+
+    def wait_durable(self, ticket: int, timeout: float) -> None:
+        """Wait until what `append` or `intend` gave ``ticket`` for is on the disk, so that it survives a power loss.
 
         Raises:
             SpoolError: the disk refused it, or did not answer within ``timeout`` seconds.
@@ -125,7 +181,7 @@ class SpoolWriter:
             answers.append(error)
             answered.set()
 
-        self._flusher.notify(seq, durable)
+        self._flusher.notify(ticket, durable)
         if not answered.wait(timeout):
             raise SpoolError(f"The disk of the spool {self.directory} did not answer within {timeout} s.")
         if answers[0] is not None:
@@ -133,26 +189,38 @@ class SpoolWriter:
                 f"The disk of the spool {self.directory} failed: {answers[0].strerror}. Check the disk."
             ) from answers[0]
 
-    def when_durable(self, seq: int, durable: Durable) -> None:
-        """Call ``durable`` from another thread, or at once, when record number ``seq`` is on the disk.
+    def when_durable(self, ticket: int, durable: Durable) -> None:
+        """Call ``durable`` from another thread, or at once, when what got ``ticket`` is on the disk.
 
         It gets None, or the error by which the disk refused it. For event loops: no thread waits.
         """
-        self._flusher.notify(seq, durable)
+        self._flusher.notify(ticket, durable)
 
     def record_loss(self, counts: Mapping[str, int]) -> None:
         """Note that records could not be kept, by reason, in a block that was reserved for it.
 
         Before the first record there is no block: the counts are kept in memory until there is one.
+        Requests that were refused are counted the same way, as `otel_audit_exporters.losses.REFUSED`.
         """
         with self._lock:
             self._lost.update(counts)
             self._note_losses()
 
+    def unnoted(self, reason: str) -> int:
+        """Return how many of ``reason`` are in memory, as there is no block yet that they could be noted in."""
+        return self._lost[reason]
+
     def close(self) -> None:
-        """Write the frame that says how many records this stream has, and let go of the segment."""
+        """Write the frame that says how many records this stream has, and let go of the segment.
+
+        While requests are open the stream is not at its end, and their intents must not be taken for those of a dead
+        process: then it closes with the last one, or dies with the process.
+        """
         with self._lock:
             if self._closed or self._busy:
+                return
+            if self._open:
+                self._close_later = True
                 return
             self._closed = True
             if self._fd >= 0:
@@ -167,6 +235,10 @@ class SpoolWriter:
                 self._loss_file.close()
                 self._loss_file = None
 
+    def _close_if_asked(self) -> None:
+        if self._close_later and not self._open:
+            self.close()
+
     def after_fork_in_child(self) -> None:
         """Let go of the parent's segment without unlocking it; this writer is unusable in the child."""
         # Takes no lock: another thread of the parent may have held it at the fork.
@@ -174,9 +246,16 @@ class SpoolWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        while self._given_up:
+            os.close(self._given_up.pop())
         if self._loss_file is not None:
             self._loss_file.close()
             self._loss_file = None
+
+    def _begin(self) -> None:
+        if self._busy or self._closed:
+            raise SpoolError(f"The spool {self.directory} takes no record now: it is {self._state()}.")
+        self._busy = True
 
     def _state(self) -> str:
         return "closed" if self._closed else "in the middle of another append of this thread"
@@ -184,11 +263,15 @@ class SpoolWriter:
     # ── one write ───────────────────────────────────────────────────────────────────────────────
 
     def _write(self, data: bytes, seq: int) -> None:
+        """Append ``data``, behind the ends of requests that are still to be said."""
         before = self._size
+        if self._ended:
+            data = self._mark(DONE, "done", {"ids": self._ended}) + data
         try:
             _write_all(self._fd, data)
             self._size = before + len(data)
             self._seq = seq
+            self._ended.clear()
         except BaseException as error:
             # Not only OSError: a signal handler may have raised between two bytecodes.
             self._settle(before, len(data), seq)
@@ -202,15 +285,16 @@ class SpoolWriter:
         """Only the file knows how far an append came: it counts when it is all there, else nothing of it stays."""
         if os.fstat(self._fd).st_size == before + length:
             self._size, self._seq = before + length, seq
+            self._ended.clear()
             return
         try:
             os.ftruncate(self._fd, before)
         except OSError as error:
             logger.warning("The audit segment of stream %s is given up: %s", self.stream, error)
-            self._release()
+            self._give_up()
 
     def _written(self) -> tuple[int, int]:
-        return self._seq, self._fd
+        return self._seq + self._intents, self._fd
 
     def _sync_failed(self, fd: int, error: OSError) -> None:
         """Give the segment up: what failed to sync once must never be synced again as if nothing were."""
@@ -222,7 +306,7 @@ class SpoolWriter:
                 self._next_segment(sync=False)
             except SpoolError as also:
                 logger.warning("No new audit segment yet: %s", also)
-                self._release()
+                self._give_up()
 
     def _note_losses(self) -> None:
         if self._fd < 0 and self._loss_file is None:
@@ -241,7 +325,7 @@ class SpoolWriter:
         said = {
             "stream": self.stream,
             "seq": self._seq,
-            "observed": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "observed": _now(),
             "v": 1,
             "type": name,
             "facts": facts,
@@ -256,8 +340,8 @@ class SpoolWriter:
         elif os.fstat(self._fd).st_nlink == 0:
             raise_alarm("removed", 1, f"{self.directory}: somebody removed a segment that was in use")
             self._next_segment()
-        elif self._size + length > self._segment_bytes:
-            self._rotate()
+        elif self._size + length > max(self._segment_bytes, 2 * self._head_size):
+            self._rotate()  # unless it holds little more than what was carried over
         grown = self._size - self._surveyed_size
         full = self._used + grown + length > self._max_bytes
         if grown > _SURVEY_BYTES or (full and time.monotonic() - self._surveyed_at > _SURVEY_SECONDS):
@@ -273,8 +357,7 @@ class SpoolWriter:
     def _survey(self) -> None:
         """Look up the size of the whole directory, and warn once a minute from 80 % on."""
         try:
-            with os.scandir(self.directory) as entries:
-                self._used = sum(_size_of(entry) for entry in entries)
+            self._used = _size_of_all(self.directory)
         except OSError as error:
             raise SpoolError(f"The spool directory {self.directory} cannot be listed: {error.strerror}.") from error
         self._surveyed_size = self._size
@@ -309,6 +392,8 @@ class SpoolWriter:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 head = self._header(name)
                 _write_all(fd, head)
+                if self._open:
+                    os.fdatasync(fd)  # those before it no longer count: a power loss must not take them
                 os.rename(temporary, str(name), src_dir_fd=directory, dst_dir_fd=directory)
                 os.fsync(directory)
             except BaseException:
@@ -330,6 +415,8 @@ class SpoolWriter:
                 raise_alarm("fsync", 1, f"{self.directory}: {failure.strerror}")
         self._release()
         self._fd, self._size = fd, len(head)
+        self._head_size = len(head)
+        self._ended.clear()  # what has ended was not carried over
         self._survey()
         self._note_losses()
 
@@ -343,7 +430,9 @@ class SpoolWriter:
             "pid": name.pid,
         }
         head = frame(HEADER, json.dumps(said, separators=(",", ":")).encode("ascii"))
-        return head if self._seq else head + self._mark(OPEN, "open", {"pid": name.pid})
+        if not self._seq:
+            head += self._mark(OPEN, "open", {"pid": name.pid})
+        return head + b"".join(self._open.values())
 
     def _release(self) -> None:
         """Close the segment, which gives up the lock: it is complete."""
@@ -351,12 +440,41 @@ class SpoolWriter:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+        while self._given_up:
+            os.close(self._given_up.pop())
+
+    def _give_up(self) -> None:
+        """Append nothing more to the segment; let its lock go when nothing else says what is open."""
+        with self._flusher.guard:
+            if self._fd >= 0:
+                if self._open or self._ended:
+                    self._given_up.append(self._fd)
+                else:
+                    os.close(self._fd)
+                self._fd = -1
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _write_all(fd: int, data: bytes) -> None:
     written = os.write(fd, data)
     while written < len(data):
         written += os.write(fd, data[written:])
+
+
+def size_problem(directory: Path, max_bytes: int) -> str | None:
+    """Say in one sentence that the spool takes hardly a record more; None when it does."""
+    used = _size_of_all(directory)
+    if used <= _FULL * max_bytes:
+        return None
+    return f"The spool {directory} is full: {used} of {max_bytes} bytes. Bring the audit database back."
+
+
+def _size_of_all(directory: Path) -> int:
+    with os.scandir(directory) as entries:
+        return sum(_size_of(entry) for entry in entries)
 
 
 def _size_of(entry: os.DirEntry[str]) -> int:

@@ -16,6 +16,7 @@ from typing import Final
 
 from otel_audit_exporters.accounts import Position
 from otel_audit_exporters.alarm import raise_alarm
+from otel_audit_exporters.intents import as_record, left_open
 from otel_audit_exporters.quarantine import Entry
 from otel_audit_exporters.segments import CLOSE, FORMAT_VERSION, RECORD, Frame, Name, Segment, is_torn, segments
 
@@ -102,7 +103,8 @@ class Tailer:
             if name is None or name.fingerprint != self._fingerprint or self._is_foreign(path):
                 continue
             try:
-                if path.stat().st_size > Position.load(path, self._sink).offset:
+                position = Position.load(path, self._sink)
+                if path.stat().st_size > position.offset or self._left_open(path, position):
                     return False
             except FileNotFoundError:  # delivered in the meantime, and deleted
                 continue
@@ -125,6 +127,12 @@ class Tailer:
                 tail = self._tails[path.name] = Tail(path, name, Position.load(path, self._sink))
             if not tail.foreign:
                 yield tail
+
+    def _left_open(self, path: Path, position: Position) -> bool:
+        if position.done:
+            return False
+        with Segment(path) as segment:
+            return len(left_open(segment)) > position.resolved
 
     def _is_foreign(self, path: Path) -> bool:
         tail = self._tails.get(path.name)
@@ -157,6 +165,8 @@ class Tailer:
                 return None
             if not self._read_frames(segment, take, room, size):
                 self._read_end(segment, take, complete=complete)
+            if take.finished:
+                self._take_intents(segment, take, room - len(take.frames))
         return take if take.position != tail.position or take.finished else None
 
     def _begin(self, segment: Segment, take: Take) -> bool:
@@ -200,6 +210,17 @@ class Tailer:
         position.next_seq += 1
         position.damaged = False
         take.frames.append(found)
+
+    def _take_intents(self, segment: Segment, take: Take, room: int) -> None:
+        """Take what a dead stream left open as its last records, as many as there is room for."""
+        position = take.position
+        waiting = left_open(segment)[position.resolved :]
+        for found in waiting[:room]:
+            take.frames.append(as_record(found, position.next_seq + position.resolved))
+            position.resolved += 1
+        if len(waiting) > room:
+            take.finished = False
+            take.tail.looked_at = -LIVENESS_S  # at once again
 
     def _read_end(self, segment: Segment, take: Take, *, complete: bool) -> None:
         """Look at what stands behind the last sound frame: nothing, an append under way, or damage."""

@@ -1,8 +1,9 @@
 """Writes rows into the audit database: in bulk, each record once, and without falling over a single bad one.
 
 A row whose id is there already with the same hash is done; with another hash it is a conflict, never an
-update. When a batch fails because of a row it is halved until that row stands alone. When the database itself
-is in trouble nothing is a row's fault: the whole batch waits.
+update. An intent whose id is there is done: its request left a record after all. When a batch fails because of
+a row it is halved until that row stands alone. When the database itself is in trouble nothing is a row's fault:
+the whole batch waits.
 """
 
 from __future__ import annotations
@@ -67,16 +68,24 @@ def store(payloads: Sequence[bytes], using: str) -> Outcome:
     outcome = Outcome()
     rows: list[AuditEvent] = []
     owners: list[int] = []
+    intents: set[int] = set()
     for index, payload in enumerate(payloads):
         try:
-            mapped = mapper.rows(parse(payload))
+            envelope = parse(payload)
+            mapped = mapper.rows(envelope)
         except Exception as error:  # reading and mapping are pure: whatever goes wrong is this record's
             outcome.rejections.append(Rejection(index, POISON, f"{type(error).__name__}: {error}"))
             continue
         rows.extend(mapped)
         owners.extend([index] * len(mapped))
+        if envelope["type"] == "intent":
+            intents.add(index)
     refused = {owners[rejection.index]: rejection for rejection in write(rows, using).rejections}
-    outcome.rejections += [Rejection(index, found.reason, found.error) for index, found in refused.items()]
+    outcome.rejections += [
+        Rejection(index, found.reason, found.error)
+        for index, found in refused.items()
+        if found.reason != CONFLICT or index not in intents
+    ]
     outcome.stored = len(payloads) - len(outcome.rejections)
     return outcome
 

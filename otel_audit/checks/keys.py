@@ -23,6 +23,7 @@ _NUMBERS: Final = {
     "SPOOL_DIR": "E014",
     "SPOOL_MAX_BYTES": "E015",
     "FSYNC": "E026",
+    "INTENTS": "E027",
     "DRAIN": "E016",
     "POLICY": "E017",
     "REDACT": "E018",

@@ -360,7 +360,7 @@ def test_address_comes_from_either_convention(attributes: dict[str, Any], addres
 # ── what is no row ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("frame", ["open", "close", "gap", "intent", None])
+@pytest.mark.parametrize("frame", ["open", "close", "gap", "done", None])
 def test_frames_of_the_spool_are_no_rows(frame: str | None) -> None:
     assert rows({"v": 1, "type": frame, "id": "x"}) == []
 

@@ -32,6 +32,8 @@ class Spool(RuleBasedStateMachine):
         self.sink = Sink()
         self.acknowledged: list[str] = []
         self.torn = 0
+        #: The requests that are open, of each writer.
+        self.open: list[list[str]] = [[] for _ in range(WRITERS)]
         self.writers = [self.new_writer() for _ in range(WRITERS)]
         self.drainer = Drainer(self.directory, FINGERPRINT, self.sink)
 
@@ -49,8 +51,30 @@ class Spool(RuleBasedStateMachine):
         self.acknowledged += [record.id for record in records]
 
     @rule(who=st.integers(0, WRITERS - 1))
+    def begin(self, who: int) -> None:
+        """A request begins."""
+        intent = make_record("begun")
+        self.writers[who].intend(intent)
+        self.open[who].append(intent.id)
+
+    @precondition(lambda self: any(self.open))
+    @rule(who=st.integers(0, WRITERS - 1), recorded=st.booleans())
+    def end(self, who: int, recorded: bool) -> None:
+        """The request that began first ends, with or without a record."""
+        if not self.open[who]:
+            return
+        identity = self.open[who].pop(0)
+        if recorded:
+            self.writers[who].append([make_record("ended", identity=identity)])
+            self.acknowledged.append(identity)
+        else:
+            self.writers[who].complete(identity)
+
+    @rule(who=st.integers(0, WRITERS - 1))
     def close(self, who: int) -> None:
-        """A process ends, and another begins."""
+        """A process ends when its requests have, and another begins."""
+        while self.open[who]:
+            self.writers[who].complete(self.open[who].pop())
         self.writers[who].close()
         self.writers[who] = self.new_writer()
 
@@ -64,6 +88,8 @@ class Spool(RuleBasedStateMachine):
                 self.torn += 1
             os.close(writer._fd)
             writer._fd = -1
+        self.acknowledged += self.open[who]  # each is a record now
+        self.open[who] = []
         self.writers[who] = self.new_writer()
 
     @rule(down=st.booleans())
@@ -94,8 +120,8 @@ class Spool(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end everything acknowledged is delivered or in quarantine."""
         self.sink.down = False
-        for writer in self.writers:
-            writer.close()
+        for who in range(WRITERS):
+            self.close(who)
         if self.directory.exists():
             assert Drainer(self.directory, FINGERPRINT, self.sink).run_until_empty(10) == 0
             self.the_books_balance()

@@ -25,7 +25,7 @@ from otel_audit.conf import conf
 
 __all__ = ["Command"]
 
-_COUNTS: Final = ("captured", "stored", "pending", "quarantined", "lost")
+_COUNTS: Final = ("captured", "stored", "pending", "quarantined", "lost", "refused", "oldest_pending_s")
 #: A drain that moves nothing for this many seconds gives up.
 _PATIENCE_S: Final = 30.0
 
@@ -100,6 +100,7 @@ class Command(BaseCommand):
 
     def _status(self, options: dict[str, Any]) -> None:
         from otel_audit import status
+        from otel_audit_exporters.pipeline import uses_spool
 
         found = {**status(), "database": conf.database, "database_state": _database_state()}
         if options["json"]:
@@ -109,13 +110,15 @@ class Command(BaseCommand):
         for key in (*described, *_COUNTS, *sorted(found.keys() - {*described, *_COUNTS})):
             if key in found:
                 self._say(f"{key.replace('_', ' '):<20}{found[key]}")
-        if conf.delivery != "spool":
+        if not uses_spool():
             self._say("No spool is in use: each process of the site has counts of its own, which are not seen here.")
 
     # ── drain ───────────────────────────────────────────────────────────────────────────────────
 
     def _drain(self, options: dict[str, Any]) -> None:
-        if conf.delivery != "spool":
+        from otel_audit_exporters.pipeline import uses_spool
+
+        if not uses_spool():
             self._say(f"Nothing to drain: DELIVERY is {conf.delivery!r}.")
             return
         if not conf.spool_dir.exists() and not options["watch"]:

@@ -328,8 +328,9 @@ def test_status_counts_what_waits_and_what_is_stored(site: Callable[..., Any]) -
     run("drain")
     stored = json.loads(run("status", "--json"))
 
-    assert (waiting["pending"], waiting["stored"]) == (1, 0)
+    assert (waiting["pending"], waiting["stored"], waiting["refused"]) == (1, 0, 0)
     assert (stored["pending"], stored["stored"]) == (0, 1)
+    assert (waiting["oldest_pending_s"] > 0, stored["oldest_pending_s"]) == (True, None)
     for found in (waiting, stored):
         assert found["captured"] == found["stored"] + found["pending"] + found["quarantined"] + found["lost"]
         assert found["database_state"] == "ready"
@@ -340,9 +341,9 @@ def test_status_is_readable_too(site: Callable[..., Any]) -> None:
     printed = run("status")
 
     heads = [line[:20].strip() for line in printed.splitlines()]
-    assert heads[:10] == [
+    assert heads[:12] == [
         *("enabled", "delivery", "spool dir", "database", "database state"),
-        *("captured", "stored", "pending", "quarantined", "lost"),
+        *("captured", "stored", "pending", "quarantined", "lost", "refused", "oldest pending s"),
     ]
 
 

@@ -66,8 +66,8 @@ def test_every_check_is_documented(sections: dict[str, str]) -> None:
 def test_every_example_is_a_setting_that_is_right(sections: dict[str, str]) -> None:
     from otel_audit.options import OPTIONS
 
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
-        written = eval(block.removeprefix("OTEL_AUDIT = "), {"os": _Environment})
+    for block in re.findall(r"```python\nOTEL_AUDIT = (.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        written = eval(block, {"os": _Environment})
 
         for key, value in written.items():
             assert OPTIONS[key].read(value)[1] == []

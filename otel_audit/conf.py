@@ -2,7 +2,7 @@
 
 The names of ``drf-audit-trail`` are read where the new key is absent; `otel_audit.checks` says the new name.
 A value that is wrong never raises here: the property falls back, says so once in the log, and a check says
-what to write. What a value was read into is kept as long as that very object stands in ``OTEL_AUDIT``, so
+what to write. What was read is kept as long as ``OTEL_AUDIT`` is the same dict with the same entries, so
 ``override_settings`` and plain assignment both work and a request pays next to nothing.
 """
 
@@ -41,7 +41,7 @@ LEGACY_NAMES: Final[dict[str, tuple[str, ...]]] = {
 
 T = TypeVar("T")
 
-_ABSENT: Final = object()
+_TARGET_KEYS: Final = ("ENGINE", "HOST", "PORT", "NAME")
 _SPOOL_VARIABLES: Final = (SPOOL_VARIABLE, "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME")
 
 
@@ -90,8 +90,9 @@ class AuditSettings:
     trace_url = _Key[str | None]("TRACE_URL")
 
     def __init__(self) -> None:
-        # Key → what stood there and what it was read into; other names → inputs and what was made of them.
-        self._read: dict[str, tuple[Any, Any]] = {}
+        # What the site wrote, a copy of its entries, and what each key was read into: one tuple, as threads share it.
+        self._read: tuple[Any, Any, dict[str, Any]] = (None, None, {})
+        # What was made of several values: name → inputs and what was made of them.
         self._made: dict[str, tuple[tuple[Any, ...], Any]] = {}
         self._complained: set[str] = set()
         setting_changed.connect(self._forget)
@@ -115,7 +116,12 @@ class AuditSettings:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that name the target database, so that records never drain into another one."""
-        return database_fingerprint(self.database)
+        target = connections.settings[self.database]
+        inputs = tuple(map(target.get, _TARGET_KEYS))
+        made = self._made.get("fingerprint")
+        if made is None or made[0] != inputs:
+            made = self._made["fingerprint"] = (inputs, database_fingerprint(self.database))
+        return str(made[1])
 
     @property
     def spool_dir(self) -> Path:
@@ -138,7 +144,11 @@ class AuditSettings:
     @property
     def redactor(self) -> Redactor:
         """The redactor for this site's names of secrets, made once."""
-        return _redactor(self.value("REDACT"))
+        keys = self.value("REDACT")
+        made = self._made.get("redactor")
+        if made is None or made[0][0] is not keys:
+            made = self._made["redactor"] = ((keys,), _redactor(keys))
+        return made[1]
 
     # ── for the checks ──────────────────────────────────────────────────────────────────────────
 
@@ -168,18 +178,21 @@ class AuditSettings:
 
     def value(self, key: str) -> Any:
         """Return what ``key`` was read into: the user's value, or what counts where that is wrong."""
-        written = self.written()
-        # Most are a plain dict, and asking that first is cheaper than the abstract class.
-        is_mapping = type(written) is dict or isinstance(written, Mapping)
-        found = written.get(key, _ABSENT) if is_mapping else _ABSENT
-        known = self._read.get(key)
-        if known is not None and known[0] is found:
-            return known[1]
-        name, raw = self.source(key)
-        value, wrong = OPTIONS[key].read(raw)
-        self._complain(name, wrong)
-        self._read[key] = (found, value)
-        return value
+        # A look into the settings object itself, as in `written`, which this does not call: a request reads 15 values.
+        holder = settings._wrapped  # type: ignore[misc]  # unknown to the plugin
+        written = vars(holder).get(SETTING) if type(holder) is Settings else self.written()
+        known, entries, values = self._read
+        if written is not known or (written is not entries and written != entries):
+            values = {}
+            self._read = (written, dict(written) if isinstance(written, Mapping) else written, values)
+        try:
+            return values[key]
+        except KeyError:
+            name, raw = self.source(key)
+            value, wrong = OPTIONS[key].read(raw)
+            self._complain(name, wrong)
+            values[key] = value
+            return value
 
     def _policy(self, rules: Any, auth_urls: Any, static_url: Any) -> Policy:
         lists = []
@@ -211,7 +224,7 @@ class AuditSettings:
                 logger.error("%s; otel_audit goes on without it. 'manage.py check' says what to write.", message)
 
     def _forget(self, **_kwargs: Any) -> None:
-        self._read.clear()
+        self._read = (None, None, {})
         self._made.clear()
 
 
@@ -227,7 +240,7 @@ def in_test_environment() -> bool:
 def database_fingerprint(alias: str) -> str:
     """Return 16 hex digits that name the database behind ``alias``, made without its credentials."""
     target = connections.settings[alias]  # the very dict that a test's database changes, without a connection
-    return _fingerprint(*(str(target.get(key) or "") for key in ("ENGINE", "HOST", "PORT", "NAME")))
+    return _fingerprint(*(str(target.get(key) or "") for key in _TARGET_KEYS))
 
 
 def _state_home() -> Path:

@@ -13,7 +13,7 @@ import traceback
 from collections import Counter
 from types import TracebackType
 
-__all__ = ["edge", "errors", "report"]
+__all__ = ["caught", "edge", "errors", "report"]
 
 logger = logging.getLogger("otel_audit")
 
@@ -28,10 +28,7 @@ _last_logged: dict[str, float] = {}
 
 
 class edge:  # noqa: N801  # used like a function: with edge("place")
-    """Run the body; an exception is logged and counted under ``place`` and goes no further.
-
-    A class and not a generator, as a request passes through ten of them.
-    """
+    """Run the body; an exception is logged and counted under ``place`` and goes no further."""
 
     __slots__ = ("failed", "place")
 
@@ -50,6 +47,13 @@ class edge:  # noqa: N801  # used like a function: with edge("place")
         self.failed = True
         report(self.place)
         return True
+
+
+def caught(place: str) -> None:
+    """Do the same from an ``except`` clause, which costs a request nothing when all goes well."""
+    if reraise:
+        raise  # noqa: PLE0704  # the exception that the caller handles
+    report(place)
 
 
 def report(place: str) -> None:

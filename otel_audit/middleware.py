@@ -8,6 +8,7 @@ exceptions. One body in plain functions, two thin callers: sync and async.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -16,14 +17,17 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import ContentNotRenderedError
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
-from opentelemetry.propagators.textmap import Getter
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import Getter, TextMapPropagator
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_audit import attributes as keys
 from otel_audit.bodies import watch_stream
 from otel_audit.conf import conf
 from otel_audit.delivery import Receipt, delivery
-from otel_audit.edges import edge
+from otel_audit.edges import caught, edge
 from otel_audit.integrations.signin import conclude
 from otel_audit.policy import Decision
 from otel_audit.provider import private_tracer, site_tracer
@@ -78,11 +82,15 @@ class _Layer:
         except BaseException as error:
             passage.aborted(error)
             raise
-        with edge("guard.actor"):
+        try:
             passage.resolve_actor()
-        with edge("guard.finish"):
+        except Exception:
+            caught("guard.actor")
+        try:
             passage.finish(response)
             passage.wait()
+        except Exception:
+            caught("guard.finish")
         return response  # type: ignore[no-any-return]  # Django's own signature
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -94,8 +102,10 @@ class _Layer:
             if not (passage.intend() and await passage.wait_async()) and passage.must_refuse():
                 return passage.refuse()
             response = await self.get_response(request)
-            with edge("guard.actor"):
+            try:
                 await passage.aresolve_actor()
+            except Exception:
+                caught("guard.actor")
         except BaseException as error:
             passage.aborted(error)
             raise
@@ -127,9 +137,11 @@ class AuditMiddleware(_Layer):
 
     def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> None:
         """Note the route that was found."""
-        with edge("middleware.process_view"):
+        try:
             if (scope := scope_of(request)) is not None:
                 scope.view_found(request)
+        except Exception:
+            caught("middleware.process_view")
 
     async def _aprocess_view(self, request: HttpRequest, *view: Any) -> None:
         AuditMiddleware.process_view(self, request, *view)
@@ -164,16 +176,22 @@ class _Passage:
 
         Where that fails and the site requires intents, what is returned is the refusal.
         """
-        with edge("guard.begin") as beginning:
-            if not conf.enabled or scope_of(request) is not None:
+        if scope_of(request) is not None:
+            return None
+        try:
+            if not conf.enabled:
                 return None
             passage = cls(RequestScope(request, _decide(request)))
             current_request.set(passage.scope)
-            with edge("guard.start_span"):
+            try:
                 delivery().start()
                 passage._start_span(request, starts_span)
-            return passage
-        return _refusal() if beginning.failed and conf.intents == REQUIRE else None
+            except Exception:
+                caught("guard.start_span")
+        except Exception:
+            caught("guard.begin")
+            return _refusal() if conf.intents == REQUIRE else None
+        return passage
 
     def intend(self) -> bool:
         """Spool that the request begins, where the site asks for it; False when that failed."""
@@ -202,10 +220,12 @@ class _Passage:
 
     def resolve_actor(self) -> None:
         """Find out who acted, asking for the session's user where the view never did."""
-        with edge("guard.resolve_actor"):
+        try:
             user = self.scope.unresolved_user()
             if user is not None:
                 bool(user.is_authenticated)  # evaluates the lazy object
+        except Exception:
+            caught("guard.resolve_actor")
         self.scope.settle_actor()
 
     async def aresolve_actor(self) -> None:
@@ -223,8 +243,10 @@ class _Passage:
         if not isinstance(response, HttpResponseBase):
             self._emit(None, None)  # a middleware returned no response; Django fails on it when we have gone
             return
-        with edge("guard.conclude"):
+        try:
             conclude(scope, response)
+        except Exception:
+            caught("guard.conclude")
         if getattr(response, "streaming", False):
             with edge("guard.pump"):
                 self.receipt = delivery().pump()
@@ -280,7 +302,7 @@ class _Passage:
             delivery().withdraw(scope.record_id)
             self.receipt = delivery().pump()
             return
-        with edge("guard.facts"):
+        try:
             facts = request_facts(scope, response, response_size=size)
             if failed:
                 facts["outcome"] = keys.OUTCOME_FAILURE
@@ -288,6 +310,8 @@ class _Passage:
                 facts["outcome"] = keys.OUTCOME_UNKNOWN
             self.receipt = delivery().request(self._end_span(status), scope.record_id, facts, scope.logins)
             scope.error = None  # its traceback holds every frame of the request
+        except Exception:
+            caught("guard.facts")
 
     # ── the SERVER span ─────────────────────────────────────────────────────────────────────────
 
@@ -362,13 +386,27 @@ class _MetaGetter(Getter[Mapping[str, Any]]):
 
 
 _META = _MetaGetter()
+#: What the propagators read that are OpenTelemetry's default.
+_W3C_HEADERS: Final = ("HTTP_TRACEPARENT", "HTTP_BAGGAGE")
+_W3C_PROPAGATORS: Final = (TraceContextTextMapPropagator, W3CBaggagePropagator)
 
 
 def _inbound(meta: Mapping[str, Any]) -> otel_context.Context | None:
     """Return the context that the client sent; None where that cannot be read, whoever's propagator reads it."""
-    with edge("guard.inbound"):
-        return propagate.extract(meta, getter=_META)
+    try:
+        propagator = propagate.get_global_textmap()
+        if _W3C_HEADERS[0] not in meta and _W3C_HEADERS[1] not in meta and _reads_w3c_alone(propagator):
+            return otel_context.Context()  # what they would return; most requests come from no traced client
+        return propagator.extract(meta, getter=_META)
+    except Exception:
+        caught("guard.inbound")
     return None
+
+
+@lru_cache(maxsize=4)
+def _reads_w3c_alone(propagator: TextMapPropagator) -> bool:
+    parts = getattr(propagator, "_propagators", ())
+    return type(propagator) is CompositePropagator and all(type(part) in _W3C_PROPAGATORS for part in parts)
 
 
 def _decide(request: HttpRequest) -> Decision:
@@ -412,15 +450,17 @@ def _attributes(scope: RequestScope) -> dict[str, Any]:
 
 
 def _conclude(span: Any, scope: RequestScope, status: int | None) -> None:
+    attributes: dict[str, Any] = {}
     if scope.route:
         span.update_name(f"{scope.method} {scope.route}")
-        span.set_attribute(keys.HTTP_ROUTE, scope.route)
+        attributes[keys.HTTP_ROUTE] = scope.route
     if status is not None:
-        span.set_attribute(keys.HTTP_RESPONSE_STATUS_CODE, status)
+        attributes[keys.HTTP_RESPONSE_STATUS_CODE] = status
     if scope.error is not None:
-        span.set_attribute(keys.ERROR_TYPE, type(scope.error).__qualname__)
+        attributes[keys.ERROR_TYPE] = type(scope.error).__qualname__
     elif status is not None and status >= 500:
-        span.set_attribute(keys.ERROR_TYPE, str(status))
+        attributes[keys.ERROR_TYPE] = str(status)
+    span.set_attributes(attributes)
     if status is None or status >= 500:
         span.set_status(Status(StatusCode.ERROR))
     span.end()

@@ -15,7 +15,7 @@ from django.http import HttpResponseBase
 from otel_audit import attributes as keys
 from otel_audit.client_ip import client_address, parse_networks
 from otel_audit.conf import conf
-from otel_audit.edges import edge
+from otel_audit.edges import caught
 from otel_audit.processes import describe_exception
 from otel_audit.redaction import Redactor
 from otel_audit.request_scope import BODY_LIMIT, RequestScope, status_of
@@ -47,26 +47,30 @@ def request_facts(
         "response_size": response_size,
     }
     changed: list[str] = []
-    if not (scope.metadata_only or scope.has_sign_in()):
-        with edge("facts.request_body") as reading:
+    if not (scope.metadata_only or scope.has_sign_in):
+        try:
             _add_request_body(scope, facts, changed, redactor)
-        if reading.failed:
+        except Exception:
             changed.append("request_body:lost")
-        with edge("facts.response_body") as reading:
+            caught("facts.request_body")
+        try:
             _add_response_body(scope, response, facts, changed, redactor)
-        if reading.failed:
+        except Exception:
             changed.append("response_body:lost")
+            caught("facts.response_body")
     if scope.error is not None:
-        with edge("facts.error") as reading:
+        try:
             facts["error"] = describe_exception(scope.error)
-        if reading.failed:
+        except Exception:
             changed.append("error_stacktrace:lost")
-    with edge("facts.extra") as reading:
+            caught("facts.error")
+    try:
         extra = scope.view_data()
         if extra is not None:
             facts["extra"] = redactor.value(extra)
-    if reading.failed:
+    except Exception:
         changed.append("extra_informations:lost")
+        caught("facts.extra")
     if changed:
         facts["changed"] = changed
     return facts

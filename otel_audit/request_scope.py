@@ -6,7 +6,8 @@ What identifies the request is read at the door, as a view may spoil ``request.M
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -62,8 +63,21 @@ def status_of(response: HttpResponseBase | None) -> int | None:
 class RequestScope(Scope):
     """A request that is being served. See `otel_audit.scope.Scope`."""
 
+    route = ""
+    route_kwargs: Mapping[str, Any] = {}  # never written to
+    span: Any = None
+    error: BaseException | None = None
+    metadata_only = False
+    left_out = False  # our own health view has answered
+    acting_user: Any = None
+    refused: Any = None  # the user whom an authentication backend has turned away
+    tee: TeeStream | None = None
+    _user_at_view: Any = None
+    _actor: Actor | None = None
+
     def __init__(self, request: HttpRequest, decision: Decision) -> None:
-        meta = self._meta = request.META
+        meta: dict[str, Any] = request.META
+        self._meta: dict[str, Any] = meta
         self.started_ns = time.time_ns()
         self._clock = time.perf_counter_ns()
         self.record_id = record_id(self.started_ns)
@@ -80,22 +94,11 @@ class RequestScope(Scope):
         self.remote_addr = meta.get("REMOTE_ADDR") or ""
         self.forwarded_for = meta.get("HTTP_X_FORWARDED_FOR")
         self.forwarded = meta.get("HTTP_FORWARDED")
-        self.has_session_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
-        self.route = ""
-        self.route_kwargs: Mapping[str, Any] = {}
-        self.span: Any = None
-        self.error: BaseException | None = None
+        self.has_session_cookie = "HTTP_COOKIE" in meta and settings.SESSION_COOKIE_NAME in request.COOKIES
         self.extra: dict[str, Any] = {}
         self.logins: list[tuple[str, dict[str, Any]]] = []
-        self.metadata_only = False
-        self.left_out = False  # our own health view has answered
-        self.acting_user: Any = None
         self.issued: list[Any] = []  # tokens made in the view; its answer says whether the client gets them
-        self.refused: Any = None  # the user whom an authentication backend has turned away
         self.at_exit: list[Callable[[RequestScope], None]] = []
-        self._user_at_view: Any = None
-        self._actor: Actor | None = None
-        self.tee: TeeStream | None = None
         setattr(request, _ATTRIBUTE, self)
         meta[META_REQUEST] = {}
         meta[META_LOGIN] = {}
@@ -107,6 +110,8 @@ class RequestScope(Scope):
     def meta(self) -> Mapping[str, Any]:
         """``request.META`` as it is now, or as it was at the door where the view left nothing of the kind."""
         found = getattr(self.request, "META", None)
+        if found is self._meta:
+            return self._meta
         return found if isinstance(found, Mapping) and META_REQUEST in found else self._meta
 
     # ── learned on the way ──────────────────────────────────────────────────────────────────────
@@ -169,7 +174,7 @@ class RequestScope(Scope):
 
         So has a request to which a process, or another record inside it, links.
         """
-        if failed or self._recorded_inside or self.has_sign_in():
+        if failed or self._recorded_inside or self.has_sign_in:
             return True
         if self.left_out:
             return False
@@ -177,13 +182,16 @@ class RequestScope(Scope):
             return True
         return status is None or status in _ALWAYS_RECORDED or status >= 500
 
+    @cached_property
     def has_sign_in(self) -> bool:
-        """Whether a sign-in was recorded, by our integrations or as an event that plain OpenTelemetry code added."""
-        events = getattr(self.span, "events", ())
+        """Whether a sign-in was recorded, by our integrations or as an event that plain OpenTelemetry code added.
+
+        Asked when the request is finished.
+        """
         return (
             bool(self.logins)
             or keys.EVENT_LOGIN in self._recorded_inside
-            or any(event.name == keys.EVENT_LOGIN for event in events)
+            or any(event.name == keys.EVENT_LOGIN for event in getattr(self.span, "events", ()))
         )
 
     def elapsed_ms(self) -> float:
@@ -192,18 +200,20 @@ class RequestScope(Scope):
 
     def _known_user(self) -> Any:
         """Return the user object that authentication resolved, or None where nobody asked."""
-        return next((user for user in self._users() if not _is_unresolved(user) and _is_user(user)), None)
+        for user in self._users():
+            if user is not None and not _is_unresolved(user) and _is_user(user):
+                return user
+        return None
 
-    def _users(self) -> Iterator[Any]:
-        """Yield where a user object may be, the one that counts most first; the last one a view cannot spoil."""
-        yield self.acting_user
+    def _users(self) -> Sequence[Any]:
+        """Return what may be a user object, the one that counts most first; the last one a view cannot spoil."""
         found = self.request.__dict__
-        if "user" in found:
-            yield found["user"]
-            if found["user"] is None:
-                return  # REST framework without an UNAUTHENTICATED_USER: authentication has found nobody
-        yield found.get("_acached_user")
-        yield self._user_at_view
+        if "user" not in found:
+            return self.acting_user, found.get("_acached_user"), self._user_at_view
+        user = found["user"]
+        if user is None:  # REST framework without an UNAUTHENTICATED_USER: authentication has found nobody
+            return (self.acting_user,)
+        return self.acting_user, user, found.get("_acached_user"), self._user_at_view
 
     def view_data(self) -> Any:
         """Return what the view wrote into ``request.META`` and by ``annotate``."""
@@ -228,7 +238,7 @@ def _is_unresolved(user: Any) -> bool:
 def _is_user(user: Any) -> bool:
     """Whether ``user`` can be asked who it is: a view may put anything in its place."""
     try:
-        return user is not None and hasattr(user, "is_authenticated")
+        return hasattr(user, "is_authenticated")
     except Exception:  # a foreign property may raise anything
         return False
 

@@ -7,11 +7,12 @@ observed, hash``) in front. Unix times are nanoseconds as text, as numbers over 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import EventBase, ReadableSpan
@@ -64,42 +65,23 @@ def parse(payload: bytes) -> dict[str, Any]:
 
 def capture(core: Mapping[str, Any]) -> Record:
     """Fix the canonical text of ``core``, whose values are JSON already, and hash it."""
-    text = _encode(core).encode("ascii")
-    return Record(core.get("id", ""), text, hashlib.sha256(text).hexdigest())
+    return _fixed(core.get("id", ""), _encode(core))
 
 
 def encode_request(span: ReadableSpan, record_id: str, facts: Mapping[str, Any], service: str) -> Record:
     """Return the record of a request whose facts were collected, and redacted, by the guard."""
-    return capture(
-        {
-            "v": VERSION,
-            "type": "span",
-            "kind": "request",
-            "id": record_id,
-            "service": service,
-            "ids": {"request": record_id, "process": None, "step": None},
-            "span": _span(span),
-            "facts": facts,
-        }
-    )
+    ids = {"request": record_id, "process": None, "step": None}
+    return _record("span", "request", record_id, service, ids, _span(span), facts)
 
 
 def encode_intent(
     record_id: str, started_ns: int, facts: Mapping[str, Any], context: SpanContext | None, service: str
 ) -> Record:
     """Return the record of a request that begins; it becomes a row when nothing more is heard of the request."""
-    return capture(
-        {
-            "v": VERSION,
-            "type": "intent",
-            "kind": "request",
-            "id": record_id,
-            "service": service,
-            "ids": {"request": record_id, "process": None, "step": None},
-            "span": {**_identity(context), "start": str(started_ns), "end": str(started_ns)},
-            "facts": facts,
-        }
-    )
+    ids = {"request": record_id, "process": None, "step": None}
+    trace_id, span_id = _identity(context)
+    span = f'{{"end":"{started_ns}","span_id":"{span_id}","start":"{started_ns}","trace_id":"{trace_id}"}}'
+    return _record("intent", "request", record_id, service, ids, span, facts)
 
 
 def encode_span(span: ReadableSpan, note: Note, service: str) -> Iterator[Record]:
@@ -120,18 +102,7 @@ def encode_span(span: ReadableSpan, note: Note, service: str) -> Iterator[Record
     }
     actor = note.actor()
     facts["actor"] = None if actor is None else (actor.id, actor.name, actor.type)
-    yield capture(
-        {
-            "v": VERSION,
-            "type": "span",
-            "kind": note.kind,
-            "id": note.record_id,
-            "service": service,
-            "ids": ids,
-            "span": _span(span),
-            "facts": facts,
-        }
-    )
+    yield _record("span", note.kind, note.record_id, service, ids, _span(span), facts)
     yield from encode_events(span, note.record_id, ids, facts["actor"], service)
 
 
@@ -184,42 +155,58 @@ def encode_event(
     service: str,
 ) -> Record:
     """Return the record of a sign-in or a registration: it belongs to the span of ``context``."""
-    return capture(
-        {
-            "v": VERSION,
-            "type": "event",
-            "kind": kind,
-            "id": record_id,
-            "service": service,
-            "ids": ids,
-            "span": _identity(context),
-            "facts": facts,
-        }
+    trace_id, span_id = _identity(context)
+    span = f'{{"span_id":"{span_id}","trace_id":"{trace_id}"}}'
+    return _record("event", kind, record_id, service, ids, span, facts)
+
+
+def _record(
+    what: str,
+    kind: str,
+    record_id: str,
+    service: str,
+    ids: Mapping[str, str | None],
+    span: str,
+    facts: Mapping[str, Any],
+) -> Record:
+    """Return a record; its canonical text is put together, as all but the facts is of a known form."""
+    process, request, step = (_text(ids[key]) for key in ("process", "request", "step"))
+    return _fixed(
+        record_id,
+        f'{{"facts":{_encode(facts)},"id":{_quoted(record_id)},'
+        f'"ids":{{"process":{process},"request":{request},"step":{step}}},'
+        f'"kind":"{kind}","service":{_quoted(service)},"span":{span},"type":"{what}","v":{VERSION}}}',
     )
 
 
-def _identity(context: SpanContext | None) -> dict[str, str]:
+def _fixed(record_id: str, text: str) -> Record:
+    core = text.encode("ascii")
+    return Record(record_id, core, sha256(core).hexdigest())
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else _quoted(value)
+
+
+def _identity(context: SpanContext | None) -> tuple[str, str]:
     if context is None or not context.is_valid:
-        return {"trace_id": "", "span_id": ""}
-    return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
+        return "", ""
+    return format_trace_id(context.trace_id), format_span_id(context.span_id)
 
 
-def _span(span: ReadableSpan) -> dict[str, Any]:
+def _span(span: ReadableSpan) -> str:
     context = span.get_span_context()
+    trace_id, span_id = ("", "") if context is None else _identity(context)
     parent = span.parent
-    dropped = span.dropped_attributes + span.dropped_events
-    described: dict[str, Any] = {
-        "name": _masked_name(conf.redactor, span.name),
-        "trace_id": format_trace_id(context.trace_id) if context else "",
-        "span_id": format_span_id(context.span_id) if context else "",
-        "parent_span_id": format_span_id(parent.span_id) if parent else "",
-        "start": str(span.start_time or 0),
-        "end": str(span.end_time or span.start_time or 0),
-        "status": span.status.status_code.name,
-    }
-    if dropped:
-        described["dropped"] = dropped
-    return described
+    parent_id = format_span_id(parent.span_id) if parent else ""
+    lost = span.dropped_attributes + span.dropped_events
+    dropped = f'"dropped":{lost},' if lost else ""
+    return (
+        f'{{{dropped}"end":"{span.end_time or span.start_time or 0}",'
+        f'"name":{_quoted(_masked_name(conf.redactor, span.name))},"parent_span_id":"{parent_id}",'
+        f'"span_id":"{span_id}","start":"{span.start_time or 0}","status":"{span.status.status_code.name}",'
+        f'"trace_id":"{trace_id}"}}'
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -25,7 +25,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_audit.attributes import SERVICE_NAME
 from otel_audit.conf import conf
-from otel_audit.edges import edge
+from otel_audit.edges import caught, edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
 from otel_audit_exporters.accounts import oldest_pending, pending
@@ -145,8 +145,11 @@ class Pipeline:
     # ── called by emitters ──────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
-        """Start draining this spool directory, which also brings in what an earlier process left."""
-        if conf.drain == "thread" and uses_spool() and self._drainer_stale():
+        """Start draining this spool directory, which also brings in what an earlier process left.
+
+        A drainer that runs already is looked after whenever a record is appended.
+        """
+        if self._drainer is None and conf.drain == "thread" and uses_spool():
             with edge("pipeline.start"):
                 self._start_drainer()
 
@@ -198,12 +201,12 @@ class Pipeline:
         ids = {"request": record_id, "process": None, "step": None}
 
         def encode() -> Iterator[Record]:
-            with edge("pipeline.encode_request") as encoding:
-                record = encode_request(span, record_id, facts, service)
-            if not encoding.failed:
-                yield record
-            elif record_id not in self._intents:  # else that leaves a row
-                self._lose("encode", 1)
+            try:
+                yield encode_request(span, record_id, facts, service)
+            except Exception:
+                if record_id not in self._intents:  # else that leaves a row
+                    self._lose("encode", 1)
+                caught("pipeline.encode_request")
             for event_id, event in events:
                 yield encode_event("login", event_id, ids, event, context, service)
             yield from encode_events(span, record_id, ids, facts.get("actor"), service)
@@ -273,21 +276,28 @@ class Pipeline:
             self._start_pump_thread()  # a receiver or log handler of the site, called by us, records something
             self._wake.put(None)
             return SETTLED
-        with edge("pipeline.pump"), self._pump_lock:
-            self._pumping, self._at_request = threading.get_ident(), at_request
-            records: list[Record] = []
-            try:
-                records = self._encode_queued()
-                if records or self._held:
-                    self._deliver(records)
-                if self._spool is not None and conf.fsync == ALWAYS:
-                    return Receipt(self._spool, self._appended)
-            except Exception:
-                if conf.delivery != "memory":
-                    self._held.extend(records)  # a bug of ours: it costs no record that is captured
-                raise
-            finally:
-                self._pumping = None
+        try:
+            with self._pump_lock:
+                return self._pump(at_request)
+        except Exception:
+            caught("pipeline.pump")
+        return SETTLED
+
+    def _pump(self, at_request: bool) -> Receipt:
+        self._pumping, self._at_request = threading.get_ident(), at_request
+        records: list[Record] = []
+        try:
+            records = self._encode_queued()
+            if records or self._held:
+                self._deliver(records)
+            if self._spool is not None and conf.fsync == ALWAYS:
+                return Receipt(self._spool, self._appended)
+        except Exception:
+            if conf.delivery != "memory":
+                self._held.extend(records)  # a bug of ours: it costs no record that is captured
+            raise
+        finally:
+            self._pumping = None
         return SETTLED
 
     def flush(self, timeout: float) -> int:
@@ -398,10 +408,11 @@ class Pipeline:
         records: list[Record] = []
         for _ in range(self._queue.qsize()):
             encode = self._queue.get_nowait()
-            with edge("pipeline.encode") as encoding:
+            try:
                 records.extend(encode())
-            if encoding.failed:
+            except Exception:
                 self._lose("encode", 1)
+                caught("pipeline.encode")
         return records
 
     def _deliver(self, records: list[Record]) -> None:
@@ -435,7 +446,7 @@ class Pipeline:
 
     def _append(self, records: list[Record]) -> None:
         self._appended = self._writer().append(records)
-        if self._drainer_stale() and conf.drain == "thread":
+        if (self._drainer is None or self._drainer_target != self._spool_target) and conf.drain == "thread":
             self._start_drainer()  # for plain spans, under sync delivery, where the directory could not be used before
 
     def _write_now(self, records: list[Record]) -> None:

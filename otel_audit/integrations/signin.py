@@ -160,12 +160,12 @@ def conclude(scope: RequestScope, response: HttpResponseBase | None) -> None:
     """Add what only the end of a request tells: tokens that were issued, what the view or its URL says, the actor."""
     if response is not None:
         before = scope.acting_user
-        _conclude_issued(scope, response)
+        if scope.issued:
+            _conclude_issued(scope, response)
         _from_meta(scope, response)
         if scope.acting_user is not before:
             scope.settle_actor()
-    actor = scope.actor()
-    if actor is not None:
+    if scope.logins and (actor := scope.actor()) is not None:
         for _, facts in scope.logins:
             facts.setdefault("actor", (actor.id, actor.name, actor.type))
 
@@ -188,9 +188,9 @@ def _conclude_issued(scope: RequestScope, response: HttpResponseBase) -> None:
 def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
     """Record what a view said in ``request.META`` or what the status of one of ``AUTH_URLS`` says, if no hook did."""
     user = _written(scope, META_REQUEST, "user")
-    if not hasattr(user, "is_authenticated"):
-        user = None
-    acts_as(scope, user)
+    if user is not None:
+        user = user if hasattr(user, "is_authenticated") else None
+        acts_as(scope, user)
     status = _written(scope, META_LOGIN, "status")
     if status is not None:
         action, outcome = _STATUS_ACTIONS.get(str(status), (str(status).upper(), keys.OUTCOME_SUCCESS))
@@ -210,7 +210,7 @@ def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
 
 def _written(scope: RequestScope, place: str, key: str) -> Any:
     written = scope.meta.get(place)
-    return written.get(key) if isinstance(written, Mapping) else None
+    return written.get(key) if written and isinstance(written, Mapping) else None
 
 
 def _read_name(scope: RequestScope) -> Any:

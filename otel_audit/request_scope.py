@@ -109,10 +109,9 @@ class RequestScope(Scope):
     @property
     def meta(self) -> Mapping[str, Any]:
         """``request.META`` as it is now, or as it was at the door where the view left nothing of the kind."""
-        found = getattr(self.request, "META", None)
-        if found is self._meta:
-            return self._meta
-        return found if isinstance(found, Mapping) and META_REQUEST in found else self._meta
+        meta, found = self._meta, getattr(self.request, "META", None)
+        is_another = found is not meta and isinstance(found, Mapping) and META_REQUEST in found
+        return found if is_another else meta  # type: ignore[no-any-return]  # whatever stands there
 
     # ── learned on the way ──────────────────────────────────────────────────────────────────────
 

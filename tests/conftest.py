@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connections
 from opentelemetry import trace
 
 from otel_audit import edges
@@ -19,6 +22,14 @@ hypothesis.settings.load_profile("suite")
 def _no_hidden_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the guard at an edge would log in production rises in our own tests."""
     monkeypatch.setattr(edges, "reraise", True)
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_left_by_event_loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A database in use cannot be dropped, and the thread in which asgiref runs queries outlives the test."""
+    yield
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture

@@ -29,8 +29,9 @@ from otel_audit.conf import conf
 from otel_audit.delivery import Receipt, delivery
 from otel_audit.edges import caught, edge
 from otel_audit.integrations.signin import conclude
+from otel_audit.lean_span import start_lean_span
 from otel_audit.policy import Decision
-from otel_audit.provider import private_tracer, site_tracer
+from otel_audit.provider import private_tracer, site_tracer, unwatched_provider
 from otel_audit.request_facts import intent_facts, request_facts
 from otel_audit.request_scope import RequestScope, scope_of, status_of
 from otel_audit.routes import is_health_view
@@ -326,9 +327,11 @@ class _Passage:
         if not starts_span:
             return
         parent = _inbound(request.META)
-        self._span = tracer.start_span(
-            scope.method, context=parent, kind=SpanKind.SERVER, attributes=_attributes(scope)
-        )
+        attributes = _attributes(scope)
+        if (unwatched := unwatched_provider()) is not None:
+            self._span = scope.span = start_lean_span(unwatched, scope.method, parent, attributes)
+        if self._span is None:
+            self._span = tracer.start_span(scope.method, context=parent, kind=SpanKind.SERVER, attributes=attributes)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))
 
     def _end_span(self, status: int | None) -> Any:

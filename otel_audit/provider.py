@@ -17,6 +17,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import Tracer
 
@@ -24,7 +25,7 @@ from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 
-__all__ = ["Parts", "private_tracer", "site_tracer", "wire"]
+__all__ = ["Parts", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
 
 _SCOPE_NAME = "otel_audit"
 
@@ -49,6 +50,7 @@ class _State:
     parts: Parts | None = None
     site: trace.TracerProvider | None = None
     site_tracer: Tracer | None = None
+    processor: type[SpanProcessor] | None = None
     private: Tracer | None = None
 
 
@@ -72,6 +74,15 @@ def site_tracer() -> Tracer:
             _state.site = current
             _state.site_tracer = current.get_tracer(_SCOPE_NAME)
     return _state.site_tracer or trace.NoOpTracer()
+
+
+def unwatched_provider() -> TracerProvider | None:
+    """Return the provider that `site_tracer` found where no processor but ours gets its spans now, else None."""
+    site = _state.site
+    if type(site) is not TracerProvider or type(_state.site_tracer) is not SdkTracer:
+        return None
+    processors = _processors(site)
+    return site if len(processors) == 1 and type(processors[0]) is _state.processor else None
 
 
 def private_tracer() -> Tracer:
@@ -101,6 +112,7 @@ def _attached(provider: trace.TracerProvider) -> trace.TracerProvider:
         return provider  # a provider that is not the SDK's: private spans serve
     parts.resource(provider.resource)
     ours = parts.processor()
+    _state.processor = type(ours)
     if not any(isinstance(one, type(ours)) for one in _processors(provider)):
         provider.add_span_processor(ours)
     sampler = parts.sampler(provider.sampler)

@@ -19,7 +19,7 @@ from otel_audit.bodies import TeeStream
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.ids import record_id
-from otel_audit.scope import Actor, Scope
+from otel_audit.scope import Actor, Scope, events_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,11 +187,10 @@ class RequestScope(Scope):
 
         Asked when the request is finished.
         """
-        return (
-            bool(self.logins)
-            or keys.EVENT_LOGIN in self._recorded_inside
-            or any(event.name == keys.EVENT_LOGIN for event in getattr(self.span, "events", ()))
-        )
+        if self.logins or keys.EVENT_LOGIN in self._recorded_inside:
+            return True
+        events = events_of(self.span)
+        return bool(events) and any(event.name == keys.EVENT_LOGIN for event in events)
 
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the request came in, by the monotonic clock."""

@@ -8,7 +8,7 @@ so that a child finds its ancestors although an ordinary span stands between, an
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,6 +22,7 @@ __all__ = [
     "current_actor",
     "current_note",
     "current_request",
+    "events_of",
     "note_of",
     "set_note",
 ]
@@ -118,3 +119,13 @@ def note_of(span: Any) -> Note | None:
 def set_note(span: Any, note: Note) -> None:
     """Attach ``note`` to a live span."""
     setattr(span, _NOTE_ATTRIBUTE, note)
+
+
+def events_of(span: Any) -> Sequence[Any]:
+    """Return the events of a span, living or ended.
+
+    The SDK's property copies them under a lock each time, while a request's span is asked several times and mostly
+    has none. The field is private; without it the property is asked.
+    """
+    held = getattr(span, "_events", None)
+    return () if held is not None and not held else getattr(span, "events", ())

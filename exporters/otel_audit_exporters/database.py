@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 from django.db import (
@@ -19,6 +20,7 @@ from django.db import (
     OperationalError,
     ProgrammingError,
     connections,
+    models,
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
@@ -35,6 +37,8 @@ ANSWER_TIMEOUT_S = 30
 #: MySQL reports some faults of a single row as OperationalError: bad character, out of range, too long, no
 #: JSON, …
 _MYSQL_ROW_FAULTS: Final = frozenset({1153, 1264, 1265, 1292, 1366, 1406, 3140, 4025})
+#: Attribute, the type whose values are ready for the driver, and the field, of each column.
+_Columns = list[tuple[str, type | None, Any]]
 #: ProgrammingError that speaks of the schema or of rights, not of the row.
 _MYSQL_SCHEMA: Final = frozenset({1044, 1045, 1049, 1054, 1142, 1143, 1146})
 _POSTGRESQL_SCHEMA: Final = frozenset({"42P01", "42703", "42501", "3F000"})
@@ -89,8 +93,8 @@ def insert_new(model: type[Model], rows: Sequence[Model], alias: str) -> bool:
     ``bulk_create(ignore_conflicts=True)`` becomes on MariaDB: it changes values that do not fit, silently.
     """
     connection = connections[alias]
-    fields = model._meta.concrete_fields
-    parameters = [[_prepared(field, row, connection) for field in fields] for row in rows]
+    columns = _columns(model)
+    parameters = [_prepared(columns, row, connection) for row in rows]
     with connection.cursor() as cursor:
         cursor.executemany(_insert_statement(model, alias), parameters)
         # MySQL counts a row that was there like a new one, as Django asks it for the rows found.
@@ -119,14 +123,28 @@ def _break(wrapper: BaseDatabaseWrapper) -> None:
         logger.debug("A connection could not be broken: %s", error)
 
 
-def _prepared(field: Any, row: Model, connection: BaseDatabaseWrapper) -> Any:
-    """Return the value as the driver takes it. Most are text that fits, or nothing: those are ready as they are."""
-    value = getattr(row, field.attname)
-    if value is None:
-        return None
-    if type(value) is str and field.max_length is not None and len(value) <= field.max_length:
-        return value
-    return field.get_db_prep_save(value, connection)
+def _prepared(columns: _Columns, row: Model, connection: BaseDatabaseWrapper) -> list[Any]:
+    """Return the values as the driver takes them. Most are text, numbers, or nothing: those are ready as they are."""
+    values = vars(row)
+    return [
+        value
+        if (value := values[attname]) is None or type(value) is ready
+        else field.get_db_prep_save(value, connection)
+        for attname, ready, field in columns
+    ]
+
+
+@cache
+def _columns(model: type[Model]) -> _Columns:
+    return [(field.attname, _ready_type(field), field) for field in model._meta.concrete_fields]
+
+
+def _ready_type(field: Any) -> type | None:
+    if isinstance(field, models.CharField | models.TextField):
+        return str
+    if isinstance(field, models.IntegerField):
+        return int
+    return float if isinstance(field, models.FloatField) else None
 
 
 def _insert_statement(model: type[Model], alias: str) -> str:

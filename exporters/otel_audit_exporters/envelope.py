@@ -22,7 +22,7 @@ from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.ids import derived_id
 from otel_audit.redaction import Redactor
-from otel_audit.scope import Note
+from otel_audit.scope import Note, events_of
 
 __all__ = [
     "VERSION",
@@ -124,7 +124,7 @@ def encode_events(
         actor: key, name and type of who acts.
         service: name of the service.
     """
-    for index, event in enumerate(span.events):
+    for index, event in enumerate(events_of(span)):
         if not _is_plain_audit_event(event):
             continue
         found = dict(event.attributes or {})
@@ -137,7 +137,7 @@ def encode_events(
 
 def has_audit_events(span: ReadableSpan) -> bool:
     """Whether plain OpenTelemetry code put an audit event on ``span``."""
-    return any(_is_plain_audit_event(event) for event in span.events)
+    return any(_is_plain_audit_event(event) for event in events_of(span))
 
 
 def _is_plain_audit_event(event: EventBase) -> bool:

@@ -6,10 +6,11 @@ A value that does not fit is stored as well as it can be and named in ``changed_
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -36,6 +37,7 @@ Fit = Callable[[Any], Any]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INT4: Final = 2**31 - 1
 _INT8: Final = 2**63 - 1
+_OUTCOMES: Final = frozenset(AuditEvent.Outcome.values)
 _READ_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _ACTIONS: Final = {"POST": "CREATE", "PUT": "UPDATE", "PATCH": "UPDATE", "DELETE": "DELETE"}
 _LOGIN_STATUS: Final = {
@@ -124,26 +126,52 @@ class _Row:
             "record_hash": self.envelope.get("hash", ""),
             **columns,
         }
-        if columns["outcome"] not in AuditEvent.Outcome.values:
+        if columns["outcome"] not in _OUTCOMES:
             columns["outcome"] = keys.OUTCOME_UNKNOWN
             self.changed.append("outcome")
-        fitters = _fitters(model)
-        fitted = {name: self._fit(*fitters[name], value) for name, value in columns.items()}
-        return model(id=UUID(self.envelope["id"]), changed_fields=self.changed, **fitted)
+        columns["id"] = UUID(self.envelope["id"])
+        make: Callable[..., AuditEvent] = model  # by position, as rows are made that come from the database
+        row = make(*(self._fit(column, columns) for column in _plan(model)))
+        row.changed_fields = self.changed
+        return row
 
-    def _fit(self, name: str, fit: Fit | None, value: Any) -> Any:
-        if value is None or fit is None:
+    def _fit(self, column: _Column, columns: Mapping[str, Any]) -> Any:
+        if column.attname not in columns:
+            return column.default()
+        value = columns[column.attname]
+        if value is None or column.fit is None:
             return value
-        fitted = fit(value)
-        if fitted is not value and fitted != value and name not in self.changed:
-            self.changed.append(name)
+        # Most are short plain text, for which looking at it is cheaper than making it fit.
+        if type(value) is str and len(value) <= column.length and value.isascii() and value.isprintable():
+            return value
+        fitted = column.fit(value)
+        if fitted is not value and fitted != value and column.name not in self.changed:
+            self.changed.append(column.name)
         return fitted
 
 
+class _Column(NamedTuple):
+    """How a value gets into one column: what makes it fit, and how long plain text may be that fits as it is."""
+
+    attname: str
+    name: str
+    fit: Fit | None
+    length: int
+    default: Callable[[], Any]
+
+
 @cache
-def _fitters(model: type[AuditEvent]) -> dict[str, tuple[str, Fit | None]]:
-    """Return, by attribute, the name of each column and what makes a value fit it; None where every value does."""
-    return {field.attname: (field.name, _fitter(field)) for field in model._meta.concrete_fields}
+def _plan(model: type[AuditEvent]) -> tuple[_Column, ...]:
+    """Return the columns of ``model`` in the order in which it takes their values."""
+    return tuple(
+        _Column(field.attname, field.name, _fitter(field), _length(field), field.get_default)
+        for field in model._meta.concrete_fields
+    )
+
+
+def _length(field: Any) -> int:
+    is_text = isinstance(field, models.CharField | models.TextField)
+    return (field.max_length or sys.maxsize) if is_text else -1
 
 
 def _fitter(field: Any) -> Fit | None:

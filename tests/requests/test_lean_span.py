@@ -1,0 +1,179 @@
+"""The span that only we shall see is like the SDK's, and gives way to it as soon as somebody else looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+
+from otel_audit.lean_span import LeanSpan, start_lean_span
+from otel_audit.testing import AuditRecords
+from otel_audit_exporters import AuditSampler
+
+from . import views
+from .conftest import URLS
+from .doors import Door
+
+pytestmark = pytest.mark.urls(URLS)
+
+REMOTE = SpanContext(1 << 100 | 7, 1 << 60, True, TraceFlags(1), TraceState([("vendor", "x")]))
+UNSAMPLED = SpanContext(1 << 100 | 7, 1 << 60, True, TraceFlags(0))
+ATTRIBUTES = {"http.request.method": "GET", "url.path": "/"}
+
+
+def both(sampler: Sampler, parent: SpanContext | None) -> tuple[Span, Any]:
+    """Start the SDK's span and ours under the same circumstances."""
+    provider = TracerProvider(sampler=AuditSampler(sampler), shutdown_on_exit=False)
+    context = None if parent is None else set_span_in_context(NonRecordingSpan(parent))
+    theirs = provider.get_tracer("test").start_span("GET", context, SpanKind.SERVER, ATTRIBUTES)
+    return theirs, start_lean_span(provider, "GET", context, dict(ATTRIBUTES))
+
+
+def described(span: Any) -> dict[str, Any]:
+    """What a living or ended span says, but for its own ids and times."""
+    return {
+        "name": span.name,
+        "kind": span.kind,
+        "parent": span.parent,
+        "status": (span.status.status_code, span.status.description),
+        "attributes": dict(span.attributes),
+        "events": [(event.name, dict(event.attributes or {})) for event in span.events],
+        "recording": span.is_recording(),
+        "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
+        "links": tuple(span.links),
+        "service": span.resource.attributes["service.name"],
+    }
+
+
+@pytest.mark.parametrize("parent", [None, REMOTE, UNSAMPLED], ids=["root", "remote", "unsampled"])
+@pytest.mark.parametrize(
+    "sampler",
+    [ParentBased(ALWAYS_ON), ALWAYS_ON, ALWAYS_OFF, TraceIdRatioBased(1.0)],
+    ids=lambda one: type(one).__name__,
+)
+def test_it_has_the_ids_and_the_flags_of_the_sdks(sampler: Sampler, parent: SpanContext | None) -> None:
+    theirs, ours = both(sampler, parent)
+
+    expected, found = theirs.get_span_context(), ours.get_span_context()
+    assert found.is_valid
+    assert found.trace_flags & TraceFlags.SAMPLED == expected.trace_flags & TraceFlags.SAMPLED
+    assert found.trace_state == expected.trace_state
+    assert (found.trace_id == expected.trace_id) is (parent is not None)
+    assert found.span_id not in (expected.span_id, 0)
+    assert described(ours) == described(theirs)
+
+
+def _end(span: Span) -> None:
+    span.end()
+    span.end()
+    span.update_name("late")
+    span.set_attribute("late", 1)
+    span.set_status(StatusCode.ERROR)
+    span.add_event("late")
+
+
+DEEDS: list[Callable[[Span], object]] = [
+    lambda span: span.update_name("GET /"),
+    lambda span: span.set_attribute("a", 1),
+    lambda span: span.set_attributes({"url.path": "/x", "b": True}),
+    lambda span: span.add_event("audit.login", {"audit.action": "LOGIN"}),
+    lambda span: span.add_event("bare", timestamp=5),
+    lambda span: span.set_status(StatusCode.ERROR, "why"),
+    lambda span: (span.set_status(Status(StatusCode.OK)), span.set_status(Status(StatusCode.ERROR))),
+    lambda span: (span.set_status(StatusCode.ERROR), span.set_status(StatusCode.UNSET)),
+    _end,
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("deed", DEEDS)
+def test_it_does_what_the_sdks_does(deed: Callable[[Span], object]) -> None:
+    theirs, ours = both(ALWAYS_ON, None)
+
+    deed(theirs)
+    deed(ours)
+
+    assert described(ours) == described(theirs)
+    ours.record_exception(ValueError("the guard notes it itself"))
+
+
+def test_times_are_those_of_its_start_and_end() -> None:
+    _, ours = both(ALWAYS_ON, None)
+
+    ours.end(ours.start_time + 5)
+
+    assert ours.end_time - ours.start_time == 5
+
+
+def test_without_recording_there_is_none() -> None:
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+
+    assert start_lean_span(provider, "GET", None, {}) is None
+
+
+@pytest.fixture
+def current(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Span]]:
+    """The span that is current while the view runs."""
+    seen: list[Span] = []
+
+    def hello(request: Any) -> Any:
+        seen.append(trace.get_current_span())
+        with trace.get_tracer("site").start_as_current_span("inside") as inside:
+            seen.append(inside)
+        return views.hello(request)
+
+    from django.urls import path
+
+    from . import urls
+
+    monkeypatch.setattr(urls, "urlpatterns", [path("seen/", hello), *urls.urlpatterns])
+    from django.urls import clear_url_caches
+
+    clear_url_caches()
+    yield seen
+    clear_url_caches()
+
+
+class Watch(SpanProcessor):
+    """Somebody else who gets the spans."""
+
+
+def test_a_view_finds_the_parent_of_its_spans(door: Door, current: list[Any], records: AuditRecords) -> None:
+    door.get("/seen/")
+
+    (row,) = records.requests
+    span, inside = current
+    assert isinstance(span, LeanSpan)
+    assert inside.parent == span.get_span_context()
+    assert (row.trace_id, row.span_id) == (f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}")
+    assert span.name == "GET seen/"
+    assert span.attributes["http.response.status_code"] == 200
+    assert not span.is_recording()
+
+
+def test_it_gives_way_as_soon_as_somebody_else_gets_the_spans(
+    door: Door, current: list[Any], records: AuditRecords
+) -> None:
+    door.get("/seen/")
+    trace.get_tracer_provider().add_span_processor(Watch())  # type: ignore[attr-defined]  # the SDK's
+    door.get("/seen/")
+
+    before, _, after, _ = current
+    assert isinstance(before, LeanSpan)
+    assert not isinstance(after, LeanSpan)
+    assert [row.status_code for row in records.requests] == [200, 200]

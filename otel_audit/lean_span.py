@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
@@ -28,7 +28,13 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from otel_audit.attributes import EVENT_LOGIN, EVENT_REGISTRATION
+
 __all__ = ["LeanSpan", "start_lean_span"]
+
+#: OpenTelemetry's default limit of attributes and of events, so that a view in a loop fills no memory.
+_LIMIT: Final = 128
+_KEPT: Final = frozenset({EVENT_LOGIN, EVENT_REGISTRATION})
 
 
 class LeanSpan(Span):
@@ -80,8 +86,14 @@ class LeanSpan(Span):
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Set attributes."""
-        if self.end_time is None:
-            self.attributes.update(attributes)
+        if self.end_time is not None:
+            return
+        for key, value in attributes.items():
+            self.attributes.pop(key, None)
+            self.attributes[key] = value
+            if len(self.attributes) > _LIMIT:
+                del self.attributes[next(iter(self.attributes))]
+                self.dropped_attributes += 1
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status; ``OK`` is final, and nothing makes it unset again."""
@@ -91,8 +103,12 @@ class LeanSpan(Span):
             self.status = given
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        """Add an event; a plain ``audit.login`` becomes a record."""
-        if self.end_time is None:
+        """Add an event; one that becomes a record is always kept."""
+        if self.end_time is not None:
+            return
+        if len(self._events) >= _LIMIT and name not in _KEPT:
+            self.dropped_events += 1
+        else:
             self._events.append(Event(name, BoundedAttributes(attributes=attributes), timestamp))
 
     def record_exception(

@@ -112,6 +112,22 @@ def test_it_does_what_the_sdks_does(deed: Callable[[Span], object]) -> None:
     ours.record_exception(ValueError("the guard notes it itself"))
 
 
+def test_a_flood_drops_what_is_beyond_the_limits_but_no_record() -> None:
+    theirs, ours = both(ALWAYS_ON, None)
+
+    for span in (theirs, ours):
+        for number in range(300):
+            span.set_attribute(f"flood.{number}", number)
+            span.add_event("flood", {"number": number})
+        span.set_attribute("flood.299", "again")
+    ours.add_event("audit.login", {"audit.action": "LOGIN"})
+
+    assert dict(ours.attributes) == dict(theirs.attributes)  # type: ignore[attr-defined]
+    assert ours.dropped_attributes == theirs.dropped_attributes > 0  # type: ignore[attr-defined]
+    assert ours.dropped_events == theirs.dropped_events > 0  # type: ignore[attr-defined]
+    assert ours.events[-1].name == "audit.login"
+
+
 def test_times_are_those_of_its_start_and_end() -> None:
     _, ours = both(ALWAYS_ON, None)
 

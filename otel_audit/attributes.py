@@ -25,6 +25,21 @@ AUDIT_REGISTRATION_SUCCESS: Final = "audit.registration.success"  # bool
 AUDIT_REGISTRATION_DESCRIPTION: Final = "audit.registration.description"
 AUDIT_LOGIN_METHOD: Final = "audit.login.method"  # "session", "simplejwt", "drf-token", …
 
+# ── what is forwarded beside them ───────────────────────────────────────────────────────────────
+AUDIT_SCHEMA_VERSION: Final = "audit.schema.version"  # of the envelope
+AUDIT_TARGET_ID: Final = "audit.target.id"  # what was acted on: a path
+AUDIT_TARGET_TYPE: Final = "audit.target.type"  # "http.endpoint"
+AUDIT_REQUEST_ID: Final = "audit.request.id"  # record id of the enclosing request
+AUDIT_PROCESS_ID: Final = "audit.process.id"
+AUDIT_STEP_ID: Final = "audit.step.id"
+AUDIT_LOGIN_REASON: Final = "audit.login.reason"
+AUDIT_REQUEST_BODY: Final = "audit.request.body"  # redacted and cut
+AUDIT_RESPONSE_BODY: Final = "audit.response.body"
+AUDIT_CHANGED: Final = "audit.changed"  # list: what was cut, escaped or redacted
+
+# ── metrics of the audit trail itself ───────────────────────────────────────────────────────────
+AUDIT_SINK: Final = "audit.sink"  # "database" | "otlp"
+
 # ── span events ─────────────────────────────────────────────────────────────────────────────────
 EVENT_REGISTRATION: Final = "audit.registration"
 EVENT_LOGIN: Final = "audit.login"
@@ -59,6 +74,8 @@ NETWORK_PEER_ADDRESS: Final = "network.peer.address"
 NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
 USER_AGENT_ORIGINAL: Final = "user_agent.original"
 USER_ID: Final = "user.id"
+USER_HASH: Final = "user.hash"
+USER_NAME: Final = "user.name"
 ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"

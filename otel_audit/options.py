@@ -22,12 +22,13 @@ from otel_audit.exceptions import ConfigurationError
 from otel_audit.patterns import MAX_PATTERN
 from otel_audit.policy import LEVELS, parse_legacy, parse_rules
 
-__all__ = ["LEGACY_OPTIONS", "OPTIONS", "OTLP_KEYS", "Option", "Read", "shown", "spool_directory"]
+__all__ = ["LEGACY_OPTIONS", "OPTIONS", "OTLP_KEYS", "OTLP_LEVELS", "Option", "Read", "shown", "spool_directory"]
 
 #: The value to use, and a sentence for each thing that is wrong with what was written.
 Read = tuple[Any, list[str]]
 
-OTLP_KEYS: Final = ("endpoint", "headers", "protocol", "timeout")
+OTLP_KEYS: Final = ("endpoint", "headers", "protocol", "timeout", "durable", "level")
+OTLP_LEVELS: Final = ("trace", "audit", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,8 @@ def _otlp(value: Any) -> Read:
             ),
             ("headers", _are_headers, "is no dict of texts"),
             ("timeout", _is_timeout, "is no number of seconds"),
+            ("durable", lambda found: isinstance(found, bool), "is neither True nor False"),
+            ("level", lambda found: found in OTLP_LEVELS, "is none of 'trace', 'audit', 'full'"),
         )
         if value.get(key) is not None and not accept(value[key])
     ]
@@ -240,7 +243,7 @@ OPTIONS: Final[dict[str, Option]] = {
         None,
         _otlp,
         "a dict such as {'endpoint': 'https://collector:4318/v1/traces', 'protocol': 'http/protobuf', "
-        "'headers': {'authorization': '…'}, 'timeout': 10}",
+        "'headers': {'authorization': '…'}, 'timeout': 10, 'durable': True, 'level': 'trace'}",
     ),
     "TRACE_URL": Option(
         None,

@@ -16,7 +16,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -29,6 +29,7 @@ from otel_audit_exporters.losses import REFUSED, read_losses
 from otel_audit_exporters.segments import RECORD, Name, Segment, segments
 
 __all__ = [
+    "DATABASE",
     "Accounts",
     "Position",
     "load_accounts",
@@ -38,6 +39,9 @@ __all__ = [
     "position_path",
     "replace_file",
 ]
+
+#: The sink whose positions are the books; what became of the records of other sinks is counted beside them.
+DATABASE: Final = "database"
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 #: In the provenance, which stands in front of what was captured.
@@ -93,7 +97,7 @@ class Accounts:
 
     ``lost`` counts by reason. ``open_streams`` says with which number a stream's next segment must begin, and
     whether what is missing before lies in quarantine. ``retired`` names segments that are counted here and
-    not yet deleted.
+    not yet deleted. ``others`` has the counts of the sinks beside the database.
     """
 
     stored: int = 0
@@ -103,24 +107,41 @@ class Accounts:
     unclosed_streams: int = 0
     open_streams: dict[str, tuple[int, bool]] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
+    others: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def count(self, what: str, sink: str) -> int:
+        """Return how many records of ``sink`` are ``"stored"``, ``"quarantined"`` or ``"lost"``."""
+        if sink != DATABASE:
+            return self.others.get(sink, {}).get(what, 0)
+        return {"stored": self.stored, "quarantined": self.quarantined, "lost": sum(self.lost.values())}[what]
 
     def add_loss(self, reason: str, count: int) -> None:
         """Count ``count`` records as lost for ``reason``."""
         if count:
             self.lost = dict(Counter(self.lost) + Counter({reason: count}))
 
-    def released(self, count: int) -> None:
-        """Move ``count`` records from quarantine to stored."""
+    def released(self, count: int, sink: str) -> None:
+        """Move ``count`` records of ``sink`` from quarantine to stored."""
+        if sink != DATABASE:
+            self._add(sink, stored=count, quarantined=-count)
+            return
         self.quarantined -= count
         self.stored += count
 
-    def retire(self, segment: Path, position: Position, *, last: bool) -> int:
+    def _add(self, sink: str, **counts: int) -> None:
+        """Count records of another sink than the database."""
+        found = self.others.setdefault(sink, {})
+        for key, count in counts.items():
+            found[key] = found.get(key, 0) + count
+
+    def retire(self, segment: Path, position: Position, *, last: bool, others: Mapping[str, Position]) -> int:
         """Take a segment into the books; return how many records are missing in front of it.
 
         Args:
             segment: its path.
-            position: where the sink has come to: its end.
+            position: where the database has come to: its end.
             last: whether the stream has no later segment.
+            others: where the other sinks have come to.
         """
         if segment.name in self.retired:
             return 0
@@ -132,6 +153,8 @@ class Accounts:
         self.stored += position.stored
         self.quarantined += position.quarantined + (missing if damaged else 0)
         self.add_loss("gap", position.lost + (0 if damaged else missing))
+        for sink, found in others.items():
+            self._add(sink, stored=found.stored, quarantined=found.quarantined, lost=found.lost)
         if not last:
             self.open_streams[stream] = (max(expected, position.next_seq), position.damaged)
         elif not position.closed:
@@ -184,7 +207,7 @@ def locked(directory: Path, fingerprint: str) -> Iterator[Accounts]:
         os.close(fd)
 
 
-def pending(directory: Path, fingerprint: str | None = None, sink: str = "database") -> dict[str, int]:
+def pending(directory: Path, fingerprint: str | None = None, sink: str = DATABASE) -> dict[str, int]:
     """Return what became of the records of a spool directory.
 
     Args:
@@ -204,7 +227,7 @@ def pending(directory: Path, fingerprint: str | None = None, sink: str = "databa
         # a segment went into the books while we counted
 
 
-def oldest_pending(directory: Path, fingerprint: str | None = None, sink: str = "database") -> datetime | None:
+def oldest_pending(directory: Path, fingerprint: str | None = None, sink: str = DATABASE) -> datetime | None:
     """Return when the record was captured that waits longest for ``sink``; None where none waits."""
     found: list[datetime] = []
     for path in segments(directory):
@@ -235,10 +258,10 @@ def _books(directory: Path, fingerprint: str | None) -> list[Accounts]:
 def _count(directory: Path, fingerprint: str | None, sink: str, books: list[Accounts]) -> dict[str, int]:
     found = {
         "captured": 0,
-        "stored": sum(accounts.stored for accounts in books),
+        "stored": sum(accounts.count("stored", sink) for accounts in books),
         "pending": 0,
-        "quarantined": sum(accounts.quarantined for accounts in books),
-        "lost": sum(sum(accounts.lost.values()) for accounts in books),
+        "quarantined": sum(accounts.count("quarantined", sink) for accounts in books),
+        "lost": sum(accounts.count("lost", sink) for accounts in books),
         "refused": sum(accounts.refused for accounts in books),
         "segments": 0,
         "unclosed_streams": sum(accounts.unclosed_streams for accounts in books),
@@ -264,7 +287,8 @@ def _count(directory: Path, fingerprint: str | None, sink: str, books: list[Acco
         if path.name not in retired:
             losses = read_losses(path)
             found["refused"] += losses.pop(REFUSED, 0)
-            found["lost"] += sum(losses.values())
+            if sink == DATABASE:
+                found["lost"] += sum(losses.values())
     found["captured"] = found["stored"] + found["pending"] + found["quarantined"] + found["lost"]
     return found
 

@@ -6,6 +6,10 @@ processes alike. It goes on after everything that can fail: a database that is a
 growing pauses and without end, a record that cannot be stored goes to quarantine, damage in a file too. A
 position moves only after the commit, so that a crash repeats and never skips; repeating is harmless as the
 sink inserts each record once.
+
+Each sink has a drainer of its own, with its own lock, thread and positions, so that none waits for another. The
+database's keeps the books. A segment goes when every sink is done with it. A spool that a sink makes full by being
+away does not wait for that one any longer, as the site's requests would.
 """
 
 from __future__ import annotations
@@ -25,12 +29,14 @@ from typing import Final
 
 from otel_audit.exceptions import SpoolError
 from otel_audit_exporters import quarantine
-from otel_audit_exporters.accounts import Position, locked, pending, position_path, replace_file
+from otel_audit_exporters.accounts import DATABASE, Position, locked, pending, position_path, replace_file
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.database import answer_in_time, close_own_connection, own_connection
 from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.losses import loss_path
-from otel_audit_exporters.segments import SUFFIX, Name, segments
+from otel_audit_exporters.segments import SUFFIX, Name, Segment, segments
+from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, measured_export
+from otel_audit_exporters.spool import size_of_all
 from otel_audit_exporters.tailing import BATCH_RECORDS, Tail, Tailer, Take
 from otel_audit_exporters.writer import Outcome, RetryLaterError
 
@@ -49,6 +55,8 @@ BACKOFF_MAX_S: Final = 15.0
 #: A segment without its name yet is under way; after this time its writer is dead.
 ABANDONED_S: Final = 60.0
 RESERVE_BYTES: Final = 64 * 1024
+#: From this part of the spool's limit on, the database's drainer does not wait for the other sinks any longer.
+PRESSED: Final = 0.9
 
 _LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -63,6 +71,8 @@ class Drainer:
         sink: name of the sink; each has its own lock and its own positions.
         sinks: all sinks that must be done with a segment before it is deleted.
         database: alias for which the thread uses a connection of its own.
+        poll: seconds between two looks at a spool in which nothing new was.
+        limit: bytes that the spool may hold; None: there is room for ever.
     """
 
     def __init__(
@@ -71,18 +81,24 @@ class Drainer:
         fingerprint: str,
         deliver: Callable[[Sequence[bytes]], Outcome],
         *,
-        sink: str = "database",
-        sinks: Sequence[str] = ("database",),
+        sink: str = DATABASE,
+        sinks: Sequence[str] = (DATABASE,),
         database: str | None = None,
+        poll: float | None = None,
+        limit: int | None = None,
     ) -> None:
         self.directory = directory
         self.fingerprint = fingerprint
         self._deliver = deliver
         self._sink = sink
         self._sinks = tuple(sinks)
+        self._keeps_books = sink == DATABASE
         self._database = database
+        self._poll = POLL_S if poll is None else poll
+        self._limit = limit
         self._tailer = Tailer(directory, fingerprint, sink)
         self._thread: threading.Thread | None = None
+        self._thread_name = "otel-audit-drain" if self._keeps_books else f"otel-audit-drain-{sink}"
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._work = threading.Lock()
@@ -102,17 +118,21 @@ class Drainer:
         if problem is not None:
             raise SpoolError(problem)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="otel-audit-drain", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
             self._thread.start()
 
     def wake(self) -> None:
         """Look at the spool now instead of at the next poll."""
         self._wake.set()
 
-    def stop(self, timeout: float) -> int:
-        """Ask the thread to end after its batch, wait ``timeout`` seconds at most; return how many records are left."""
+    def ask_to_stop(self) -> None:
+        """Ask the thread to end after its batch."""
         self._stop.set()
         self._wake.set()
+
+    def stop(self, timeout: float) -> int:
+        """Ask the thread to end after its batch, wait ``timeout`` seconds at most; return how many records are left."""
+        self.ask_to_stop()
         if self._thread is not None:
             self._thread.join(timeout)
             if self._thread.is_alive():
@@ -129,7 +149,7 @@ class Drainer:
         if threading.current_thread() is self._thread:
             return self.left()  # a receiver of our signal flushes: the thread cannot wait for itself
         deadline = time.monotonic() + timeout
-        if self._thread is not None and self._thread.is_alive():
+        if self.is_running:
             while not self._tailer.is_empty() and (left := deadline - time.monotonic()) > 0:
                 self.wake()
                 time.sleep(min(left, WAIT_S))
@@ -137,6 +157,16 @@ class Drainer:
             with self._own_connection():
                 self._drain_here(deadline)
         return self.left()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is at work."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def is_holder(self) -> bool:
+        """Whether this drainer is the one of the directory that works."""
+        return self._lock_fd >= 0
 
     def left(self) -> int:
         """Return how many records of this target the sink has not got yet."""
@@ -179,16 +209,16 @@ class Drainer:
             expected = isinstance(error, RetryLaterError)
             if not expected:
                 logger.debug("The audit drain failed", exc_info=error)
-            raise_alarm("outage" if expected else "drain", 1, error)
+            raise_alarm(error.reason if isinstance(error, RetryLaterError) else "drain", 1, error)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 self._reserve_path().unlink(missing_ok=True)
             if self._database is not None:
                 close_own_connection(self._database)
-            return self._backoff(), 0
+            return max(self._backoff(), error.after_s if isinstance(error, RetryLaterError) else 0.0), 0
         self._failures = 0
         # Only a full batch says that more is waiting. Looking again at once would take a busy site's records one by
         # one, at ten times the cost of a record in a batch, and take that time from its requests.
-        return (0.0 if moved >= BATCH_RECORDS else POLL_S), moved
+        return (0.0 if moved >= BATCH_RECORDS else self._poll), moved
 
     def _backoff(self) -> float:
         longest: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(self._failures - 1, 16))
@@ -251,7 +281,8 @@ class Drainer:
         takes = self._tailer.collect()
         frames = [(take, found) for take in takes for found in take.frames]
         outcome = self._hand_over([found.payload for _, found in frames]) if frames else Outcome()
-        aside = [entry for take in takes for entry in take.damage]
+        # Damage lies in the file, whoever reads it: it is put aside and told of once.
+        aside = [entry for take in takes for entry in take.damage if self._keeps_books]
         for rejection in outcome.rejections:
             take, found = frames[rejection.index]
             take.position.quarantined += 1
@@ -262,43 +293,95 @@ class Drainer:
         quarantine.add(self.directory, self.fingerprint, aside)
         for take in takes:
             self._move_on(take)
+        if outcome.rejections:
+            count_quarantined(self._sink, [rejection.reason for rejection in outcome.rejections])
         for entry in aside:
             raise_alarm(entry.reason, 1, f"{entry.segment} at {entry.offset}: {entry.error}")
         return len(frames) + len(aside)
 
     def _hand_over(self, payloads: list[bytes]) -> Outcome:
-        if self._database is None:
-            return self._deliver(payloads)
-        with answer_in_time(self._database):
-            return self._deliver(payloads)
+        with measured_export(self._sink) as measure:
+            if self._database is None:
+                outcome = self._deliver(payloads)
+            else:
+                with answer_in_time(self._database):
+                    outcome = self._deliver(payloads)
+            measure.exported = outcome.stored
+        return outcome
 
     def _move_on(self, take: Take) -> None:
         """Move the position behind what is stored; take a finished segment into the books."""
         tail = take.tail
-        if take.missing:
+        if take.missing and self._keeps_books:
+            count_dropped("gap", take.missing)
             raise_alarm("gap", take.missing, f"{tail.path.name}: records are missing before {take.position.next_seq}")
         if take.finished:
             take.position.done = True
         if take.position != tail.position:
             take.position.save(tail.path, self._sink)
             tail.position = take.position
-        if take.finished and all(Position.load(tail.path, sink).done for sink in self._sinks):
-            self._retire(tail)
+            if not (self._keeps_books or tail.path.exists()):
+                position_path(tail.path, self._sink).unlink(missing_ok=True)  # given up in the meantime
+                return
+        if not take.finished:
+            return
+        others = self._other_sinks()
+        if self._all_done(tail, others):
+            self._retire(tail, others)
 
-    def _retire(self, tail: Tail) -> None:
+    def _other_sinks(self) -> list[str]:
+        """Return the sinks beside the database: those of this site, and those at work that another process has."""
+        found = {sink for sink in self._sinks if sink != DATABASE}
+        before, after = f"drain-{self.fingerprint}-", ".lock"
+        for path in self.directory.glob(f"{before}*{after}"):
+            sink = path.name.removeprefix(before).removesuffix(after)
+            if sink not in (DATABASE, *found) and _is_held(path):
+                found.add(sink)  # during a deploy that adds it: its drainer shall find what it has not read
+        return sorted(found)
+
+    def _all_done(self, tail: Tail, others: Sequence[str]) -> bool:
+        waiting = [sink for sink in (DATABASE, *others) if not Position.load(tail.path, sink).done]
+        if not waiting:
+            return True
+        if not self._keeps_books or DATABASE in waiting or not self._is_pressed():
+            return False
+        for sink in waiting:
+            self._give_up(tail, sink)
+        return True
+
+    def _is_pressed(self) -> bool:
+        return self._limit is not None and size_of_all(self.directory) > PRESSED * self._limit
+
+    def _give_up(self, tail: Tail, sink: str) -> None:
+        """Count what ``sink`` has not got of a segment, which has to go before the spool is full, as lost for it."""
+        position = Position.load(tail.path, sink)
+        with Segment(tail.path) as segment:
+            count = segment.count(position.offset)
+        position.lost += count
+        position.done = True
+        position.save(tail.path, sink)
+        count_dropped("spool full", count, sink)
+        raise_alarm("given up", count, f"The spool is nearly full: {tail.path.name} goes without waiting for {sink!r}.")
+
+    def _retire(self, tail: Tail, others: Sequence[str]) -> None:
         """Take a segment that every sink is done with into the books, and delete it, in the order of its stream."""
-        name, position = tail.name, Position.load(tail.path, self._sinks[0])
+        name = tail.name
         names = [Name.parse(path.name) for path in segments(self.directory)]
         numbers = [each.number for each in names if each and each.stream == name.stream]
-        if min(numbers) < name.number:
-            return  # an earlier one cannot be read now; this one is looked at again
+        if not numbers or min(numbers) < name.number:
+            return  # gone already; or an earlier one cannot be read now, and this one is looked at again
         last = max(numbers) == name.number
         with locked(self.directory, self.fingerprint) as accounts:
+            if not tail.path.exists():
+                return  # another sink's drainer has just done it
+            position = Position.load(tail.path, DATABASE)
             new = tail.path.name not in accounts.retired
-            missing = accounts.retire(tail.path, position, last=last)
+            positions = {sink: Position.load(tail.path, sink) for sink in others}
+            missing = accounts.retire(tail.path, position, last=last, others=positions)
             if last:
                 accounts.retire_losses(loss_path(self.directory, name.stream, self.fingerprint))
         if missing:
+            count_dropped("gap", missing)
             raise_alarm("gap", missing, f"{tail.path.name}: records are missing before its first")
         if last and new and not position.closed:
             logger.warning("The audit stream %s of process %d ended without closing.", name.stream, name.pid)
@@ -310,8 +393,8 @@ class Drainer:
             for name in accounts.retired:
                 path = self.directory / name
                 path.unlink(missing_ok=True)
-                for sink in self._sinks:
-                    position_path(path, sink).unlink(missing_ok=True)
+                for position in self.directory.glob(position_path(path, "*").name):
+                    position.unlink(missing_ok=True)  # also of a sink that the site has no longer
             accounts.retired = []
         if self._lock_fd >= 0:
             self._reserve()
@@ -334,6 +417,18 @@ class Drainer:
         for path in self.directory.glob(f".*{self.fingerprint}{SUFFIX}"):
             if time.time() - path.stat().st_mtime > ABANDONED_S:
                 path.unlink(missing_ok=True)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a drainer holds this lock."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 #: A forked child inherits the lock's descriptor: kept open there, the lock would outlive its holder.

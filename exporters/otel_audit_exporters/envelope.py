@@ -201,10 +201,12 @@ def _span(span: ReadableSpan) -> str:
     parent_id = format_span_id(parent.span_id) if parent else ""
     lost = span.dropped_attributes + span.dropped_events
     dropped = f'"dropped":{lost},' if lost else ""
+    # The site's sampler leaves the trace out of what is forwarded as such.
+    sampled = "" if context is None or context.trace_flags.sampled else '"sampled":false,'
     return (
         f'{{{dropped}"end":"{span.end_time or span.start_time or 0}",'
         f'"name":{_quoted(_masked_name(conf.redactor, span.name))},"parent_span_id":"{parent_id}",'
-        f'"span_id":"{span_id}","start":"{span.start_time or 0}","status":"{span.status.status_code.name}",'
+        f'{sampled}"span_id":"{span_id}","start":"{span.start_time or 0}","status":"{span.status.status_code.name}",'
         f'"trace_id":"{trace_id}"}}'
     )
 

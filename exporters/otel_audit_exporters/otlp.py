@@ -1,5 +1,8 @@
 """Forwarding to an OTLP collector in a pipeline of its own, redacted, beside the audit trail and never in its way.
 
+That is best effort, as OpenTelemetry's own. With ``"durable"`` the spans of the audit trail go from the spool instead;
+see `otel_audit_exporters.otlp_sink`.
+
 ``OTEL_AUDIT["OTLP"]`` says where. The standard ``OTEL_EXPORTER_OTLP_*`` variables count only where the site has no
 OTLP exporter of its own, else each span would go out twice.
 """
@@ -10,14 +13,17 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import SpanKind
 
+from otel_audit.attributes import AUDIT_KIND, AUDIT_RECORD_ID
 from otel_audit.conf import conf
 from otel_audit.exceptions import ConfigurationError
+from otel_audit.scope import current_request
 from otel_audit_exporters.redacting import RedactingSpanExporter
 
-__all__ = ["collector_exporter", "forwarding_processors"]
+__all__ = ["GRPC", "bare_exporter", "collector_exporter", "forwarding_processors"]
 
 HTTP: Final = "http/protobuf"
 GRPC: Final = "grpc"
@@ -26,12 +32,17 @@ _OPTIONS: Final = ("endpoint", "headers", "timeout")
 
 
 def forwarding_processors(provider: TracerProvider) -> Iterator[SpanProcessor]:
-    """Yield the processor that forwards the spans of ``provider``, or nothing where no collector is configured."""
+    """Yield the processor that forwards the spans of ``provider``, or nothing where no collector is configured.
+
+    Where the spool forwards the audit trail, this leaves out its spans, so that each goes out once.
+    """
+    from otel_audit_exporters.sinks import forwards_durably
+
     if conf.otlp is None and _has_otlp_exporter(provider):
         return
     exporter = collector_exporter()
     if exporter is not None:
-        yield BatchSpanProcessor(exporter)
+        yield _OrdinarySpans(exporter) if forwards_durably() else BatchSpanProcessor(exporter)
 
 
 def collector_exporter() -> SpanExporter | None:
@@ -40,16 +51,39 @@ def collector_exporter() -> SpanExporter | None:
     Raises:
         ConfigurationError: the protocol is unknown, or its package is not installed.
     """
-    configured = conf.otlp
-    if configured is None:
-        if not any(os.environ.get(name) for name in _VARIABLES):
-            return None
-        configured = {}
+    if conf.otlp is None and not any(os.environ.get(name) for name in _VARIABLES):
+        return None
+    return RedactingSpanExporter(bare_exporter()[1])
+
+
+def bare_exporter() -> tuple[str, Any]:
+    """Return the protocol, and OpenTelemetry's exporter with the settings of this site, which redacts nothing.
+
+    Raises:
+        ConfigurationError: the protocol is unknown, or its package is not installed.
+    """
+    configured = conf.otlp or {}
     protocol = configured.get("protocol") or os.environ.get(
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", HTTP)
     )
     options = {key: configured[key] for key in _OPTIONS if configured.get(key) is not None}
-    return RedactingSpanExporter(_exporter_class(protocol)(**_fitted(protocol, options)))
+    return protocol, _exporter_class(protocol)(**_fitted(protocol, options))
+
+
+class _OrdinarySpans(BatchSpanProcessor):
+    """Forwards, as best effort, what is no record of the audit trail: queries, calls to other services."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue an ordinary span."""
+        if not _is_of_the_trail(span):
+            super().on_end(span)
+
+
+def _is_of_the_trail(span: ReadableSpan) -> bool:
+    found = span.attributes or {}
+    if AUDIT_RECORD_ID in found or AUDIT_KIND in found:
+        return True
+    return span.kind is SpanKind.SERVER and current_request.get() is not None
 
 
 def _exporter_class(protocol: str) -> Any:

@@ -28,11 +28,10 @@ from otel_audit.conf import conf
 from otel_audit.edges import caught, edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
-from otel_audit_exporters.accounts import oldest_pending, pending
+from otel_audit_exporters.accounts import DATABASE, oldest_pending, pending
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
-from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.envelope import (
     Record,
     encode_event,
@@ -45,6 +44,8 @@ from otel_audit_exporters.envelope import (
 )
 from otel_audit_exporters.losses import REFUSED
 from otel_audit_exporters.quarantine import put_aside
+from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, observe
+from otel_audit_exporters.sinks import Sinks, sinks_status
 from otel_audit_exporters.spool import SpoolWriter, size_problem
 from otel_audit_exporters.writer import Outcome, store
 
@@ -127,7 +128,7 @@ class Pipeline:
         self._start_lock = threading.RLock()
         self._writer_lock = threading.RLock()
         self._pump_thread: threading.Thread | None = None
-        self._drainer: Drainer | None = None
+        self._drainer: Sinks | None = None
         self._spool: SpoolWriter | None = None
         self._spool_target: Any = None
         self._drainer_target: Any = None
@@ -316,9 +317,13 @@ class Pipeline:
     def _drain(self, timeout: float) -> int:
         if not os.path.lexists(conf.spool_dir) or directory_problem(conf.spool_dir) is not None:
             return 0  # nothing of ours can be in there
-        drainer = None if self._drainer_stale() else self._drainer
-        drainer = drainer or Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
-        return drainer.run_until_empty(timeout)
+        if self._drainer is not None and not self._drainer_stale():
+            return self._drainer.run_until_empty(timeout)
+        sinks = Sinks(self.store)
+        try:
+            return sinks.run_until_empty(timeout)
+        finally:
+            sinks.stop(0.0)
 
     def status(self) -> dict[str, Any]:
         """Return what became of the records; under ``"spool"`` those of every process that shares the directory.
@@ -348,7 +353,7 @@ class Pipeline:
         if self._spool is not None:
             counted["refused"] += self._spool.unnoted(REFUSED)
         counted["captured"] += held + sum(self.counts[key] for key in ("written", "quarantined", "lost"))
-        return {**found, **counted}
+        return {**found, **counted, **sinks_status(found.get("spool_problem"))}
 
     def shutdown(self) -> int:
         """Deliver what is queued, give the drain a moment and close the stream; return how many records are left."""
@@ -393,6 +398,7 @@ class Pipeline:
         """Take the resource of the site's tracer provider: it names the service."""
         self._resource = resource
         self._service = None
+        observe(self._emitted, self._depths)
 
     @property
     def service_name(self) -> str:
@@ -466,6 +472,7 @@ class Pipeline:
             self._lose("memory full", lost)
 
     def _lose(self, reason: str, count: int) -> None:
+        count_dropped(reason, count)
         if self._spool is not None and self._appended:
             self._spool.record_loss({reason: count})
         else:  # there is no file yet that could hold the count
@@ -473,6 +480,8 @@ class Pipeline:
 
     def _put_aside(self, payloads: Sequence[bytes], outcome: Outcome) -> None:
         """Quarantine what the audit database will never take as it is, with an alarm each."""
+        if outcome.rejections:
+            count_quarantined(DATABASE, [rejection.reason for rejection in outcome.rejections])
         for rejection in outcome.rejections:
             raise_alarm(rejection.reason, 1, rejection.error)
             problem = directory_problem(conf.spool_dir)
@@ -510,7 +519,15 @@ class Pipeline:
             self.pump().wait()
 
     def _drainer_stale(self) -> bool:
-        return self._drainer is None or self._drainer_target != _target()
+        return self._drainer is None or self._drainer_target != (_target(), conf.otlp)
+
+    def _emitted(self) -> int:
+        """Return how many records this process has captured, for a reader of metrics; it begins anew with a spool."""
+        beside = sum(self.counts[key] for key in ("written", "quarantined", "lost")) + len(self._held)
+        return beside + (self._spool.records if self._spool is not None else 0)
+
+    def _depths(self) -> list[tuple[str, int]]:
+        return list(self._drainer.depths()) if self._drainer is not None else []
 
     def _start_drainer(self) -> None:
         problem: SpoolError | None = None
@@ -520,14 +537,14 @@ class Pipeline:
             if self._drainer is not None:
                 self._drainer.stop(1.0)
                 self._drainer = None
-            drainer = Drainer(conf.spool_dir, conf.fingerprint, self.store, database=conf.database)
+            drainer = Sinks(self.store)
             try:
                 drainer.start()
             except SpoolError as error:
                 self._drainer_not_before = time.monotonic() + RETRY_S
                 problem = error
             else:
-                self._drainer, self._drainer_target = drainer, _target()
+                self._drainer, self._drainer_target = drainer, (_target(), conf.otlp)
         if problem is not None:
             raise_alarm("spool", 0, problem)  # a receiver may record something: outside of the lock
 

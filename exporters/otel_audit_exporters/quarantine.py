@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from otel_audit_exporters.accounts import Accounts, locked, replace_file
+from otel_audit_exporters.accounts import DATABASE, Accounts, locked, replace_file
 from otel_audit_exporters.writer import Outcome
 
 __all__ = ["Entry", "add", "entries", "put_aside", "retry"]
@@ -57,7 +57,7 @@ def add(directory: Path, fingerprint: str, found: Sequence[Entry]) -> None:
 
 def put_aside(directory: Path, fingerprint: str, payload: bytes, reason: str, error: str) -> None:
     """Put a record into quarantine that was in no segment, and count it."""
-    entry = Entry(reason, error, f"none-{os.urandom(8).hex()}", 0, "database", payload)
+    entry = Entry(reason, error, f"none-{os.urandom(8).hex()}", 0, DATABASE, payload)
     with locked(directory, fingerprint) as accounts:
         _append(_path(directory, fingerprint), [entry])
         accounts.quarantined += 1
@@ -72,7 +72,7 @@ def entries(directory: Path, fingerprint: str) -> list[Entry]:
 
 
 def retry(
-    directory: Path, fingerprint: str, deliver: Callable[[Sequence[bytes]], Outcome], sink: str = "database"
+    directory: Path, fingerprint: str, deliver: Callable[[Sequence[bytes]], Outcome], sink: str = DATABASE
 ) -> int:
     """Try the quarantined records again; return how many were stored and have left the quarantine.
 
@@ -89,7 +89,7 @@ def retry(
     finally:
         if stored:
             with locked(directory, fingerprint) as accounts:
-                _remove(_path(directory, fingerprint), stored, accounts)
+                _remove(_path(directory, fingerprint), stored, accounts, sink)
     return len(stored)
 
 
@@ -97,9 +97,9 @@ def _path(directory: Path, fingerprint: str) -> Path:
     return directory / f"quarantine-{fingerprint}.jsonl"
 
 
-def _remove(path: Path, places: set[tuple[str, int, str]], accounts: Accounts) -> None:
+def _remove(path: Path, places: set[tuple[str, int, str]], accounts: Accounts, sink: str) -> None:
     kept = [line for line, entry in _lines(path) if entry.place not in places]
-    accounts.released(len(places))
+    accounts.released(len(places), sink)
     replace_file(path, b"".join(kept))
 
 

@@ -29,7 +29,7 @@ from otel_audit_exporters.flusher import INTERVAL_S, Durable, Flusher
 from otel_audit_exporters.losses import LossFile, loss_path
 from otel_audit_exporters.segments import CLOSE, DONE, FORMAT_VERSION, HEADER, INTENT, OPEN, RECORD, Name, frame
 
-__all__ = ["SEGMENT_BYTES", "SpoolWriter", "directory_problem", "directory_warning", "size_problem"]
+__all__ = ["SEGMENT_BYTES", "SpoolWriter", "directory_problem", "directory_warning", "size_of_all", "size_problem"]
 
 logger = logging.getLogger("otel_audit.delivery")
 
@@ -95,6 +95,11 @@ class SpoolWriter:
         self._lost: Counter[str] = Counter()
         self._loss_file: LossFile | None = None
         self._flusher = Flusher(0.0 if fsync == "always" else INTERVAL_S, self._written, self._sync_failed)
+
+    @property
+    def records(self) -> int:
+        """How many records were appended."""
+        return self._seq
 
     def append(self, records: Sequence[Record]) -> int:
         """Append ``records``: all of them when this returns, none when it raises. They survive ``kill -9`` then.
@@ -358,7 +363,7 @@ class SpoolWriter:
     def _survey(self) -> None:
         """Look up the size of the whole directory, and warn once a minute from 80 % on."""
         try:
-            self._used = _size_of_all(self.directory)
+            self._used = size_of_all(self.directory)
         except OSError as error:
             raise SpoolError(f"The spool directory {self.directory} cannot be listed: {error.strerror}.") from error
         self._surveyed_size = self._size
@@ -474,13 +479,14 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def size_problem(directory: Path, max_bytes: int) -> str | None:
     """Say in one sentence that the spool takes hardly a record more; None when it does."""
-    used = _size_of_all(directory)
+    used = size_of_all(directory)
     if used <= _FULL * max_bytes:
         return None
     return f"The spool {directory} is full: {used} of {max_bytes} bytes. Bring the audit database back."
 
 
-def _size_of_all(directory: Path) -> int:
+def size_of_all(directory: Path) -> int:
+    """Return how many bytes the files of ``directory`` have."""
     with os.scandir(directory) as entries:
         return sum(_size_of(entry) for entry in entries)
 

@@ -24,7 +24,7 @@ from otel_audit_exporters import mapper
 from otel_audit_exporters.database import insert_new, is_outage
 from otel_audit_exporters.envelope import parse
 
-__all__ = ["CONFLICT", "POISON", "Outcome", "Rejection", "RetryLaterError", "store", "write"]
+__all__ = ["CONFLICT", "POISON", "Outcome", "Rejection", "RetryLaterError", "store", "without_spans", "write"]
 
 #: Why a row was refused.
 CONFLICT: Final = "conflict"
@@ -32,7 +32,11 @@ POISON: Final = "poison"
 
 
 class RetryLaterError(OTelAuditError):
-    """The audit database takes nothing now; the records have to wait."""
+    """The sink takes nothing now; the records have to wait, for ``after_s`` seconds at least."""
+
+    #: The word of the alarm.
+    reason = "outage"
+    after_s = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def write(rows: Sequence[AuditEvent], using: str) -> Outcome:
     now = timezone.now()
     for row in rows:
         row.stored_at = now
-    with _without_spans():
+    with without_spans():
         try:
             _write(list(enumerate(rows)), using, outcome)
         except Exception as error:
@@ -160,7 +164,7 @@ def _conflicts(model: type[AuditEvent], numbered: list[tuple[int, AuditEvent]], 
 
 
 @contextmanager
-def _without_spans() -> Iterator[None]:
+def without_spans() -> Iterator[None]:
     """Switch instrumentation off: a span of our own insert would be audited and inserted, for ever."""
     quiet = context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True)
     token = context.attach(context.set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, True, quiet))

@@ -146,10 +146,10 @@ class Command(BaseCommand):
 
     def _watch(self) -> None:
         from otel_audit.exceptions import SpoolError
-        from otel_audit_exporters.drain import Drainer
         from otel_audit_exporters.pipeline import pipeline
+        from otel_audit_exporters.sinks import Sinks
 
-        drainer = Drainer(conf.spool_dir, conf.fingerprint, pipeline.store, database=conf.database)
+        drainer = Sinks(pipeline.store)
         try:
             drainer.start()
         except SpoolError as error:
@@ -163,12 +163,14 @@ class Command(BaseCommand):
     def _retry_quarantined(self) -> None:
         from otel_audit_exporters import quarantine
         from otel_audit_exporters.pipeline import pipeline
+        from otel_audit_exporters.sinks import retry_quarantined
         from otel_audit_exporters.writer import RetryLaterError
 
         try:
-            stored = quarantine.retry(conf.spool_dir, conf.fingerprint, pipeline.store)
+            stored = retry_quarantined(pipeline.store)
         except RetryLaterError as error:
-            raise CommandError(f"The audit database takes nothing now: {error}") from error
+            who = "collector" if error.reason == "collector" else "audit database"
+            raise CommandError(f"The {who} takes nothing now: {error}") from error
         left = len(quarantine.entries(conf.spool_dir, conf.fingerprint))
         self._say(f"{stored} records left the quarantine, {left} stay in it.")
 

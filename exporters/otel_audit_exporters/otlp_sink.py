@@ -182,7 +182,7 @@ class _Http:
         self._exporter.shutdown()
 
     def _read_success(self, content: bytes, content_type: str) -> None:
-        from google.protobuf.json_format import Parse
+        from google.protobuf.json_format import Parse, ParseError
         from google.protobuf.message import DecodeError
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
@@ -195,7 +195,7 @@ class _Http:
                 answer = ExportTraceServiceResponse.FromString(content)
             else:
                 raise CollectorAwayError(f"What answers at {self._where} is no collector: it sends {content_type!r}.")
-        except (DecodeError, ValueError) as error:
+        except (DecodeError, ParseError, ValueError) as error:
             raise CollectorAwayError(f"The answer of the collector {self._where} cannot be read.") from error
         _require_all(answer)
 
@@ -222,7 +222,9 @@ class _Grpc:
 
     def _failure(self, error: Any) -> OTelAuditError:
         code, after = error.code().name, _retry_info(error)
-        said = f"The collector {self._where} answers {code}: {_short(error.details() or '')}"
+        # gRPC names the endpoint as it was written, with credentials if they stand there.
+        details = (error.details() or "").replace(self._exporter._endpoint, self._where)
+        said = f"The collector {self._where} answers {code}: {_short(details)}"
         if code in _CONTENT_CODES and after is None:
             return RefusedError(said)
         return CollectorAwayError(said, after or 0.0)

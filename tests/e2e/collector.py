@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,22 +22,48 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
-__all__ = ["Collector", "grpc_collector", "http_collector"]
+__all__ = ["TAKEN", "Answer", "Collector", "grpc_collector", "http_collector"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a collector says: over HTTP a status with body and headers, over gRPC a code with details and metadata."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    code: grpc.StatusCode | None = None
+    metadata: tuple[tuple[str, bytes], ...] = ()
+    #: Whether the spans of the request are kept.
+    keeps: bool = True
+
+
+TAKEN = Answer()
 
 
 class Collector:
-    """What arrived, in the order of arrival; ``endpoint`` is its full URL, ``base_url`` the one without a path."""
+    """What arrived, in the order of arrival; ``endpoint`` is its full URL, ``base_url`` the one without a path.
+
+    ``answer`` says what becomes of a request; each is counted in ``asked``.
+    """
 
     def __init__(self, base_url: str, path: str = "") -> None:
         self.base_url = base_url
         self.endpoint = base_url + path
+        self.answer: Callable[[ExportTraceServiceRequest], Answer] = lambda _request: TAKEN
+        self.asked = 0
         self._requests: list[ExportTraceServiceRequest] = []
         self._lock = threading.Lock()
 
-    def take(self, request: ExportTraceServiceRequest) -> None:
-        """Keep one export."""
+    def take(self, request: ExportTraceServiceRequest) -> Answer:
+        """Keep one export, if it is not refused."""
         with self._lock:
-            self._requests.append(request)
+            self.asked += 1
+        answer = self.answer(request)
+        if answer.keeps:
+            with self._lock:
+                self._requests.append(request)
+        return answer
 
     def spans(self) -> list[Any]:
         """Return every span that arrived."""
@@ -97,13 +124,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        found = self.path == "/v1/traces"
-        if found:
-            self.server.collector.take(ExportTraceServiceRequest.FromString(body))  # type: ignore[attr-defined]
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "application/x-protobuf")
-        self.send_header("Content-Length", "0")
+        answer = Answer(404)
+        if self.path == "/v1/traces":
+            answer = self.server.collector.take(ExportTraceServiceRequest.FromString(body))  # type: ignore[attr-defined]
+        self.send_response(answer.status)
+        said = {"Content-Type": "application/x-protobuf", "Content-Length": str(len(answer.body)), **answer.headers}
+        for name, value in said.items():
+            self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(answer.body)
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
@@ -114,5 +143,8 @@ class _Servicer(TraceServiceServicer):  # type: ignore[misc]  # generated withou
         self._collector = collector
 
     def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
-        self._collector.take(request)
-        return ExportTraceServiceResponse()
+        answer = self._collector.take(request)
+        if answer.code is not None:
+            context.set_trailing_metadata(answer.metadata)
+            context.abort(answer.code, answer.body.decode())
+        return ExportTraceServiceResponse.FromString(answer.body)

@@ -78,6 +78,8 @@ class Shop:
         self.settings: dict[str, Any] = {"DATABASES": databases.settings}
         self.environment: dict[str, str] = {}
         self.python_path: list[Path] = []
+        #: Alarms that a test brings about: the word of each.
+        self.expected_errors: tuple[str, ...] = ()
 
     # ── running it ──────────────────────────────────────────────────────────────────────────────
 
@@ -147,6 +149,26 @@ class Shop:
         finally:
             if process.poll() is None:
                 server.kill_group()
+
+    @contextmanager
+    def run_beside(self, *arguments: str) -> Iterator[None]:
+        """Run a management command until the end of the block, where it is asked to stop."""
+        with (self.directory / LOG).open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "django", *arguments],
+                cwd=self.directory,
+                env=self.env(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield
+            process.terminate()
+            assert process.wait(STOP_S) == 0
+        finally:
+            process.kill()
+            process.wait()
 
     @property
     def log(self) -> str:

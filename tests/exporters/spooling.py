@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_audit.ids import record_id
-from otel_audit_exporters.envelope import Record, capture, parse
+from otel_audit_exporters.envelope import Record, capture, parse, seal
 from otel_audit_exporters.segments import RECORD, Segment, segments
 from otel_audit_exporters.writer import Outcome, Rejection, RetryLaterError
 
@@ -61,3 +61,35 @@ class Sink:
         refused = [Rejection(index, "poison", "told so") for index, one in enumerate(ids) if one in self.poison]
         self.ids += [one for one in ids if one not in self.poison]
         return Outcome(len(ids) - len(refused), refused)
+
+
+def make_process(name: str = "Ship an order", **span: Any) -> bytes:
+    """Return the sealed record of a process in a trace of its own, as a drainer hands it over."""
+    return seal(process_record(name, **span), "0" * 16, 1, "2026-11-24T10:00:00.000000+00:00")
+
+
+def process_record(name: str = "Ship an order", **span: Any) -> Record:
+    """Return the record of a process in a trace of its own."""
+    identity = record_id()
+    plain = identity.replace("-", "")
+    return capture(
+        {
+            "v": 1,
+            "type": "span",
+            "kind": "process",
+            "id": identity,
+            "service": "shop",
+            "ids": {"request": None, "process": identity, "step": None},
+            "span": {
+                "name": name,
+                "trace_id": plain,
+                "span_id": plain[16:],
+                "parent_span_id": "",
+                "start": "1790000000000000000",
+                "end": "1790000000001000000",
+                "status": "UNSET",
+                **span,
+            },
+            "facts": {"actor": None, "attributes": {}, "order": None},
+        }
+    )

@@ -137,7 +137,7 @@ class Drainer:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 logger.warning("The audit drain did not end within %.1f s; its batch is repeated by the next.", timeout)
-        elif self._work.acquire(blocking=False):  # else who works here without a thread gives it up
+        elif self._work.acquire(timeout=timeout):  # else who works here without a thread gives it up
             self._give_up_lock()
             self._work.release()
         return self.left()

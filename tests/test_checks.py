@@ -200,6 +200,9 @@ def test_an_unknown_key_is_named_with_the_nearest_right_one(key: Any, hint: str)
         ("E024", "OTLP", {"headers": "authorization=x"}, "its 'headers' is no dict of texts"),
         ("E024", "OTLP", {"headers": {"authorization": "x\r\ny"}}, "its 'headers' is no dict of texts"),
         ("E024", "OTLP", {"timeout": "10s"}, "its 'timeout' is no number of seconds"),
+        ("E024", "OTLP", {"durable": "yes"}, "its 'durable' is neither True nor False"),
+        ("E024", "OTLP", {"level": "all"}, "its 'level' is none of 'trace', 'audit', 'full'"),
+        ("E024", "OTLP", {"level": ["full"]}, "its 'level' is none of 'trace', 'audit', 'full'"),
         ("E025", "TRACE_URL", "jaeger/{trace_id}", "'jaeger/{trace_id}' is no URL"),
         ("E025", "TRACE_URL", "http://j/", "it has no {trace_id}"),
         ("E025", "TRACE_URL", "http://j/{trace_id}/{x}", "it has the unknown field 'x'"),
@@ -667,6 +670,26 @@ def test_the_package_of_forwarding_is_missing(
 
     assert installed == []
     assert message.hint == f'Run pip install "otel-audit[{extra}]".'
+
+
+@pytest.mark.parametrize(
+    ("options", "delivery", "ids"),
+    [
+        ({"durable": True}, "spool", []),
+        ({"durable": False}, "sync", []),
+        ({"durable": True}, "sync", ["otel_audit.W027"]),
+        ({"durable": True, "level": "full"}, "spool", []),
+        ({"level": "full"}, "spool", ["otel_audit.W028"]),
+        ({"level": "audit"}, "spool", []),
+    ],
+)
+def test_forwarding_that_cannot_do_what_is_written_is_said(
+    options: dict[str, Any], delivery: str, ids: list[str], tmp_path: Path
+) -> None:
+    with override_settings(OTEL_AUDIT={"OTLP": options, "DELIVERY": delivery, "SPOOL_DIR": tmp_path / "spool"}):
+        found = [message.id for message in findings() if message.id in ("otel_audit.W027", "otel_audit.W028")]
+
+    assert found == ids
 
 
 def test_a_package_whose_parent_is_missing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,12 @@ from opentelemetry.trace import SpanKind
 from otel_audit.attributes import AUDIT_KIND, AUDIT_RECORD_ID
 from otel_audit.conf import conf
 from otel_audit.exceptions import ConfigurationError
+from otel_audit.options import OTLP_LEVELS
 from otel_audit.scope import current_request
 from otel_audit_exporters.redacting import RedactingSpanExporter
+from otel_audit_exporters.trace_level import TraceLevelExporter
 
-__all__ = ["GRPC", "bare_exporter", "collector_exporter", "forwarding_processors"]
+__all__ = ["GRPC", "bare_exporter", "collector_exporter", "forwarding_level", "forwarding_processors"]
 
 HTTP: Final = "http/protobuf"
 GRPC: Final = "grpc"
@@ -53,7 +55,13 @@ def collector_exporter() -> SpanExporter | None:
     """
     if conf.otlp is None and not any(os.environ.get(name) for name in _VARIABLES):
         return None
-    return RedactingSpanExporter(bare_exporter()[1])
+    kind = TraceLevelExporter if forwarding_level() == OTLP_LEVELS[0] else RedactingSpanExporter
+    return kind(bare_exporter()[1])
+
+
+def forwarding_level() -> str:
+    """Return how much a collector is told: ``"trace"``, ``"audit"`` or ``"full"``."""
+    return str((conf.otlp or {}).get("level") or OTLP_LEVELS[0])
 
 
 def bare_exporter() -> tuple[str, Any]:

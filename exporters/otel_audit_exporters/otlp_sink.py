@@ -21,9 +21,8 @@ from urllib.parse import urlsplit
 
 from otel_audit.conf import conf
 from otel_audit.exceptions import ConfigurationError, OTelAuditError
-from otel_audit.options import OTLP_LEVELS
 from otel_audit_exporters.envelope import parse
-from otel_audit_exporters.otlp import GRPC, bare_exporter
+from otel_audit_exporters.otlp import GRPC, bare_exporter, forwarding_level
 from otel_audit_exporters.writer import POISON, Outcome, Rejection, RetryLaterError, without_spans
 
 __all__ = ["REFUSED", "CollectorAwayError", "CollectorSink", "RefusedError"]
@@ -71,7 +70,7 @@ class CollectorSink:
     def __init__(self) -> None:
         self._connection: _Connection | None = None
         self._speaks_otlp = False
-        self._level = str((conf.otlp or {}).get("level") or OTLP_LEVELS[0])
+        self._level = forwarding_level()
 
     def __call__(self, payloads: Sequence[bytes]) -> Outcome:
         """Send ``payloads``; what is not rejected is confirmed when this returns.

@@ -150,6 +150,28 @@ def otlp_package() -> Iterator[Finding]:
         )
 
 
+@check("W027")
+def durable_forwarding() -> Iterator[Finding]:
+    """Forwarding that waits for the collector has the spool to wait in."""
+    if (conf.otlp or {}).get("durable") is True and conf.delivery == "sync":
+        yield (
+            'OTEL_AUDIT["OTLP"]["durable"] is True, but DELIVERY is "sync": without a spool, spans are forwarded as '
+            "best effort.",
+            'Remove OTEL_AUDIT["DELIVERY"], or write "durable": False.',
+        )
+
+
+@check("W028")
+def full_level() -> Iterator[Finding]:
+    """The level ``full`` is given to a collector from the spool, as no span has what travels beside it."""
+    configured = conf.otlp or {}
+    if configured.get("level") == "full" and configured.get("durable") is not True:
+        yield (
+            'OTEL_AUDIT["OTLP"]["level"] is "full" without "durable": the collector gets no more than at "audit".',
+            'Write "durable": True, or "level": "audit".',
+        )
+
+
 def _variable(name: str) -> str:
     return os.environ.get(name, "").strip()
 

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +18,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
 
-from otel_audit import edges
+from otel_audit import edges, process
 from otel_audit.exceptions import ConfigurationError
 from otel_audit.provider import site_tracer
 from otel_audit.testing import capture
 from otel_audit_exporters import RedactingSpanExporter
 from otel_audit_exporters.otlp import collector_exporter, forwarding_processors
+from tests.exporters.spooling import spooled as _spooled
 
 HERE = "http://127.0.0.1:4318/v1/traces"
 
@@ -237,3 +239,69 @@ def test_forwarding_that_cannot_be_set_up_leaves_the_audit_trail_and_the_sites_s
     assert tracer.start_span("x").is_recording()
     assert caplog.text.count("pip install 'otel-audit[otlp]'") >= 1
     assert edges.errors["provider.forwarding"] == 1
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [
+        ("trace", {"audit.record.id", "shop.size"}),
+        ("audit", {"audit.record.id", "shop.size", "audit.kind", "audit.process.description", "audit.registration"}),
+    ],
+)
+def test_the_level_says_how_much_of_the_audit_trail_a_span_tells(
+    otlp: Any, collector: Any, fresh_provider: None, level: str, told: set[str]
+) -> None:
+    otlp(endpoint=collector.url, level=level)
+
+    with capture():
+        with process("Bake", "By hand") as running, running.step("Knead") as step:
+            running.span.set_attribute("shop.size", 3)
+            step.register(True, "kneaded")
+        with trace.get_tracer("shop").start_as_current_span("Oven", attributes={"shop.heat": 200}):
+            pass
+    trace.get_tracer_provider().force_flush()  # type: ignore[attr-defined]
+
+    spans = _spans(collector)
+    found = {attribute.key for span in spans.values() for attribute in span.attributes}
+    found |= {event.name for span in spans.values() for event in span.events}
+    assert spans.keys() == {"Bake", "Knead", "Oven"}
+    assert told <= found
+    assert {key for key in found if key.startswith("audit.")} - told <= (
+        set() if level == "trace" else {"audit.step.expected_registrations", "audit.step.order"}
+    )
+    assert {attribute.key for attribute in spans["Oven"].attributes} == {"shop.heat"}
+
+
+def test_where_the_spool_forwards_the_trail_ordinary_spans_alone_go_beside_it(
+    otlp: Any, collector: Any, client: Any, fresh_provider: None, settings: Any, tmp_path: Path, fresh_pipeline: None
+) -> None:
+    otlp(endpoint=collector.url, durable=True)
+    settings.OTEL_AUDIT = {
+        **settings.OTEL_AUDIT,
+        "DELIVERY": "spool",
+        "DRAIN": "external",
+        "SPOOL_DIR": tmp_path / "spool",
+    }
+
+    client.get("/admin/login/")
+    with process("Bake"), trace.get_tracer("shop").start_as_current_span("Oven"):
+        pass
+    with trace.get_tracer("shop").start_as_current_span("Serve", kind=trace.SpanKind.SERVER):
+        pass
+    for processor in trace.get_tracer_provider()._active_span_processor._span_processors:  # type: ignore[attr-defined]
+        if isinstance(processor, BatchSpanProcessor):
+            processor.force_flush()  # ours alone: the provider's would also send what is in the spool
+
+    spooled = {envelope["span"]["name"] for envelope in _spooled(tmp_path / "spool")}
+    assert spooled == {"GET admin/login/", "Bake"}
+    assert _spans(collector).keys() == {"Oven", "Serve"}
+
+
+def _spans(collector: Any) -> dict[str, Any]:
+    return {
+        span.name: span
+        for _, request in collector.got
+        for found in request.resource_spans
+        for scope in found.scope_spans
+        for span in scope.spans
+    }

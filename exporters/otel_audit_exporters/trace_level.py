@@ -1,0 +1,56 @@
+"""The level ``trace`` of best-effort forwarding: spans go out without what the audit trail has put on them.
+
+The record's id stays, as it leads from the trace to the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.util import BoundedList
+
+from otel_audit.attributes import AUDIT_RECORD_ID
+from otel_audit_exporters.redacting import RedactingSpanExporter
+
+__all__ = ["TraceLevelExporter"]
+
+_OURS: Final = "audit."
+
+
+class TraceLevelExporter(RedactingSpanExporter):
+    """Redacts, and leaves out the attributes and events of the audit trail."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export copies of ``spans`` that say what a trace says."""
+        return super().export([_without_audit(span) for span in spans])
+
+
+def _without_audit(span: ReadableSpan) -> ReadableSpan:
+    found = span.attributes or {}
+    kept = {key: value for key, value in found.items() if key == AUDIT_RECORD_ID or not key.startswith(_OURS)}
+    events = [event for event in span.events if not event.name.startswith(_OURS)]
+    if len(kept) == len(found) and len(events) == len(span.events):
+        return span
+    attributes = BoundedAttributes(attributes=kept)
+    attributes.dropped = span.dropped_attributes
+    bounded: BoundedList[Any] = BoundedList(None)
+    bounded.extend(events)
+    bounded.dropped = span.dropped_events
+    return ReadableSpan(
+        name=span.name,
+        context=span.get_span_context(),
+        parent=span.parent,
+        resource=span.resource,
+        attributes=attributes,
+        events=bounded,
+        links=span.links,
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )

@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
 
 from otel_audit.testing import AuditRecords
+from otel_audit_exporters.otlp import _OrdinarySpans
 
-from .conftest import URLS
+from .conftest import SOURCES, URLS
 from .doors import Door
 
 pytestmark = pytest.mark.urls(URLS)
@@ -225,3 +226,22 @@ def test_threads_of_a_server_keep_their_requests_apart(records: AuditRecords, fr
     assert len(rows) == 40
     assert len({row.id for row in rows}) == 40
     assert all(row.url == f"/item/{(row.query_params or '')[2:]}/" for row in rows)
+
+
+@pytest.mark.parametrize("span_source", SOURCES[:3], indirect=True)  # with the others the site's provider is set
+def test_the_span_of_a_request_is_no_ordinary_one_which_goes_beside_the_spool(
+    door: Door, records: AuditRecords, span_source: str
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(_OrdinarySpans(exporter))
+    trace.set_tracer_provider(provider)
+
+    door.get("/static/process/")
+    with trace.get_tracer("site").start_as_current_span("Elsewhere", kind=SpanKind.SERVER):
+        pass
+    provider.force_flush()
+
+    assert len(records.requests) == 1
+    assert len(records.processes) >= 1
+    assert [span.name for span in exporter.get_finished_spans()] == ["Elsewhere"]

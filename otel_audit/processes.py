@@ -272,7 +272,7 @@ def process(name: str, description: str = "", **extra: Any) -> Process:
     Args:
         name: what the process is, the same for every run of it.
         description: more about this run.
-        extra: further facts for ``extra_informations``, redacted, never forwarded.
+        extra: further facts for ``extra_informations``, redacted, forwarded at the level ``"full"`` alone.
     """
     return Process(name, {keys.AUDIT_PROCESS_DESCRIPTION: description}, extra)
 
@@ -285,7 +285,7 @@ def step(name: str, expect: int = 1, order: int | None = None, description: str 
         expect: how many registrations it makes when all goes well.
         order: its place in the process, from 1; by default in the order of starting.
         description: more about it.
-        extra: further facts for ``extra_informations``, redacted, never forwarded.
+        extra: further facts for ``extra_informations``, redacted, forwarded at the level ``"full"`` alone.
     """
     attributes = {
         keys.AUDIT_STEP_EXPECTED: expect,

@@ -362,7 +362,7 @@ class Drainer:
         position.done = True
         position.save(tail.path, sink)
         count_dropped("spool full", count, sink)
-        raise_alarm("given up", count, f"The spool is nearly full: {tail.path.name} goes without waiting for {sink!r}.")
+        raise_alarm("dropped", count, f"The spool is nearly full: {tail.path.name} goes without waiting for {sink!r}.")
 
     def _retire(self, tail: Tail, others: Sequence[str]) -> None:
         """Take a segment that every sink is done with into the books, and delete it, in the order of its stream."""

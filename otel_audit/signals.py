@@ -9,7 +9,7 @@ from django.dispatch import Signal
 __all__ = ["audit_delivery_failed"]
 
 #: Sent by the delivering thread on the first failure and then at most once a minute per reason, with
-#: ``reason`` (str, one word: ``"outage"``, ``"collector"``, ``"conflict"``, ``"poison"``, …), ``count`` (int, records or
-#: attempts since the last signal) and ``error`` (str, a sentence). A receiver that raises is logged and
-#: disturbs nobody.
+#: ``reason`` (str, one word: ``"outage"``, ``"collector"``, ``"conflict"``, ``"poison"``, …), ``count`` (int,
+#: records or attempts since the last signal) and ``error`` (str, a sentence). A receiver that raises is logged
+#: and disturbs nobody.
 audit_delivery_failed: Final = Signal()

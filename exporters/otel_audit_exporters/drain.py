@@ -416,8 +416,11 @@ class Drainer:
         """Remove what an earlier holder or a writer left when it died in the middle of something."""
         self._delete_retired()
         for path in self.directory.glob(f".*{self.fingerprint}{SUFFIX}"):
-            if time.time() - path.stat().st_mtime > ABANDONED_S:
-                path.unlink(missing_ok=True)
+            try:
+                if time.time() - path.stat().st_mtime > ABANDONED_S:
+                    path.unlink()
+            except FileNotFoundError:  # it has got its name in the meantime
+                continue
 
 
 def _is_held(path: Path) -> bool:

@@ -45,7 +45,7 @@ from otel_audit_exporters.envelope import (
 from otel_audit_exporters.losses import REFUSED
 from otel_audit_exporters.quarantine import put_aside
 from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, observe
-from otel_audit_exporters.sinks import Sinks, sinks_status
+from otel_audit_exporters.sinks import Sinks, passed_by, sinks_status
 from otel_audit_exporters.spool import SpoolWriter, size_problem
 from otel_audit_exporters.writer import Outcome, store
 
@@ -458,6 +458,7 @@ class Pipeline:
     def _write_now(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
         self._direct.write([seal(record, "", 0, observed) for record in records], at_request=self._at_request)
+        passed_by(len(records))
 
     def _hold(self, records: list[Record], failure: Exception | None) -> None:
         self._held.extend(records)

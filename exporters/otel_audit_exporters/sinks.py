@@ -13,12 +13,14 @@ from typing import Final
 from otel_audit.conf import conf
 from otel_audit_exporters import quarantine
 from otel_audit_exporters.accounts import DATABASE, pending
+from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.backlog import Backlog
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.otlp_sink import CollectorSink
+from otel_audit_exporters.self_metrics import count_dropped
 from otel_audit_exporters.writer import Outcome
 
-__all__ = ["COLLECTOR", "Sinks", "forwards_durably", "retry_quarantined", "sink_names", "sinks_status"]
+__all__ = ["COLLECTOR", "Sinks", "forwards_durably", "passed_by", "retry_quarantined", "sink_names", "sinks_status"]
 
 #: The sink that sends to a collector.
 COLLECTOR: Final = "otlp"
@@ -45,6 +47,13 @@ def sinks_status(problem: str | None) -> dict[str, int]:
         return {}
     found = pending(conf.spool_dir, conf.fingerprint, COLLECTOR)
     return {f"{COLLECTOR}_{key}": found[key] for key in ("stored", "pending", "quarantined", "lost")}
+
+
+def passed_by(count: int) -> None:
+    """Say that records were written to the database past the spool: they never get to the collector."""
+    if forwards_durably():
+        count_dropped("past the spool", count, COLLECTOR)
+        raise_alarm("dropped", count, "Records that the spool did not take are not forwarded.")
 
 
 def retry_quarantined(store: Deliver) -> int:

@@ -518,6 +518,22 @@ def test_status_and_shutdown_tell_what_the_collector_has_not_got(
     assert found["captured"] == found["stored"] == 2
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_record_that_the_spool_does_not_take_is_said_to_miss_the_collector(
+    configure: Callable[..., None],
+    fresh_pipeline: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    durable: bool,
+) -> None:
+    configure(durable=durable, SPOOL_MAX_BYTES=1, DRAIN="external")
+    monkeypatch.setattr(pipeline._direct, "write", lambda payloads, *, at_request: Outcome(len(payloads)))
+
+    pipeline._deliver([process_record()])
+
+    assert ("are not forwarded" in caplog.text) is durable
+
+
 def test_the_variable_alone_does_not_forward_durably(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
     settings.OTEL_AUDIT = {"DELIVERY": "spool"}

@@ -568,3 +568,15 @@ def test_segments_of_one_stream_sort_by_number_also_when_the_clock_steps_back(
 
     assert numbers == sorted(numbers)
     assert len(numbers) > 2
+
+
+def test_a_segment_that_gets_its_name_just_now_is_no_trouble(
+    directory: Path, writer: SpoolWriter, drainer: Drainer, sink: Sink, alarms: list[dict[str, object]]
+) -> None:
+    writer.append(make_records(1))
+    # Listed, and gone when it is looked at.
+    (directory / f".20261124T100000000000-1-{'0' * 16}-0001-{FINGERPRINT}.segment").symlink_to("renamed")
+
+    left = drainer.run_until_empty(5)
+
+    assert (left, len(sink.ids), alarms) == (0, 1, [])

@@ -520,7 +520,7 @@ class Pipeline:
             self.pump().wait()
 
     def _drainer_stale(self) -> bool:
-        return self._drainer is None or self._drainer_target != (_target(), conf.otlp)
+        return self._drainer is None or self._drainer_target != _target()
 
     def _emitted(self) -> int:
         """Return how many records this process has captured, for a reader of metrics; it begins anew with a spool."""
@@ -545,7 +545,7 @@ class Pipeline:
                 self._drainer_not_before = time.monotonic() + RETRY_S
                 problem = error
             else:
-                self._drainer, self._drainer_target = drainer, (_target(), conf.otlp)
+                self._drainer, self._drainer_target = drainer, _target()
         if problem is not None:
             raise_alarm("spool", 0, problem)  # a receiver may record something: outside of the lock
 
@@ -581,9 +581,9 @@ def uses_spool() -> bool:
     return conf.delivery == "spool" or (conf.delivery == "sync" and conf.intents != "off")
 
 
-def _target() -> tuple[Any, str, str]:
-    """Return what names the spool of now: the configured place and the target database. Cheap; asked per request."""
-    return conf.value("SPOOL_DIR"), conf.fingerprint, conf.fsync
+def _target() -> tuple[Any, str, str, Any]:
+    """Return what names the spool of now: its place, the database, the collector. Cheap; asked per request."""
+    return conf.value("SPOOL_DIR"), conf.fingerprint, conf.fsync, conf.otlp
 
 
 pipeline: Final = Pipeline()

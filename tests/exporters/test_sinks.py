@@ -479,14 +479,15 @@ def test_what_a_forked_child_records_arrives_too(tmp_path: Path, collector: Coll
 
 
 def test_a_change_of_the_settings_changes_the_sinks(
-    configure: Callable[..., None], collector: Collector, fresh_pipeline: None
+    configure: Callable[..., None], collector: Collector, fresh_pipeline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pipeline, "store", lambda payloads: Outcome(len(payloads)))
     configure(durable=False)
     pipeline.start()
     before = {thread.name for thread in threading.enumerate()}
 
     configure()
-    pipeline.start()
+    pipeline._append([process_record()])
 
     assert "otel-audit-drain-otlp" not in before
     assert "otel-audit-drain-otlp" in {thread.name for thread in threading.enumerate()}

@@ -198,17 +198,23 @@ def test_a_collector_that_never_answers_holds_up_nobody(
 def test_forwarding_that_is_taken_away_leaves_no_segment_behind(
     make_sinks: Callable[[], Sinks], configure: Callable[..., None], collector: Collector, database: Sink
 ) -> None:
-    collector.answer = lambda request: TAKEN if len(request.resource_spans) == 0 else AWAY
-    spool(2)
+    writer = SpoolWriter(conf.spool_dir, conf.fingerprint, 1 << 30)
+    writer.append([process_record()])
     before = make_sinks()
+    before.run_until_empty(PATIENCE_S)
+    collector.answer = lambda _request: AWAY
+    writer.append([process_record()])
+    writer.close()
     before.run_until_empty(0.3)
     before.stop(PATIENCE_S)
     kept = len(segments(conf.spool_dir))
+    positions = {path.name.split(".")[-2] for path in conf.spool_dir.glob("*.position")}
 
     configure(durable=False)
     left = make_sinks().run_until_empty(PATIENCE_S)
 
     assert kept == 1
+    assert "otlp" in positions
     assert left == 0
     assert segments(conf.spool_dir) == []
     assert not list(conf.spool_dir.glob("*.position"))
@@ -359,6 +365,32 @@ def test_segments_are_counted_once_however_both_finish_them(
     assert (books.stored, books.lost, books.unclosed_streams) == (240, {}, 0)
     assert books.others["otlp"] == {"stored": 240, "quarantined": 0, "lost": 0}
     assert len(set(arrived(collector))) == len(set(database.ids)) == 240
+
+
+@pytest.mark.parametrize("when", ["with a later segment there", "with none there", "after it was listed"])
+def test_a_segment_that_another_sink_has_just_retired_is_not_counted_again(
+    make_sinks: Callable[[], Sinks], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    writer = SpoolWriter(conf.spool_dir, conf.fingerprint, 1 << 30, segment_bytes=500)
+    for _ in range(2):
+        writer.append([process_record()])
+    if when != "with a later segment there":
+        writer.close()
+    late = make_sinks()._drainers[1]
+    tail = next(iter(late._tailer._known()))
+    make_sinks().run_until_empty(PATIENCE_S)
+    gone = not tail.path.exists()
+
+    if when == "after it was listed":
+        monkeypatch.setattr(drain, "segments", lambda _directory: [tail.path])
+
+    late._retire(tail, ["otlp"])
+
+    writer.close()
+    assert gone
+    assert load_accounts(conf.spool_dir, conf.fingerprint).unclosed_streams == 0
+    assert pending(conf.spool_dir, conf.fingerprint)["stored"] == 2
+    assert load_accounts(conf.spool_dir, conf.fingerprint).lost == {}
 
 
 def test_the_pause_that_a_sink_asks_for_is_kept(tmp_path: Path) -> None:

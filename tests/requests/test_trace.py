@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
 
 from otel_audit.testing import AuditRecords
 from otel_audit_exporters.otlp import _OrdinarySpans
+from otel_audit_exporters.pipeline import pipeline
 
 from .conftest import SOURCES, URLS
 from .doors import Door
@@ -33,6 +34,17 @@ def test_flag_of_a_client_switches_nothing_off(door: Door, records: AuditRecords
     (row,) = records.requests
     assert row.trace_id == TRACE
     assert row.span_id != PARENT
+
+
+@pytest.mark.parametrize(("flag", "said"), [("00", {"sampled": False}), ("01", {})])
+def test_the_record_says_when_the_site_leaves_its_trace_out_of_what_is_forwarded(
+    door: Door, fresh_provider: None, flag: str, said: dict[str, bool]
+) -> None:
+    with pipeline.capture() as envelopes:
+        door.get("/hello/", headers={"Traceparent": f"00-{TRACE}-{PARENT}-{flag}"})
+
+    (span,) = [envelope["span"] for envelope in envelopes]
+    assert {key: span[key] for key in ("sampled",) if key in span} == said
 
 
 def test_trace_id_that_comes_twice_makes_two_records(door: Door, records: AuditRecords, span_source: str) -> None:

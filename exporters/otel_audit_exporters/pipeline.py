@@ -302,7 +302,7 @@ class Pipeline:
         return SETTLED
 
     def flush(self, timeout: float) -> int:
-        """Wait until all records are in the audit database, ``timeout`` seconds at most; return how many are left."""
+        """Wait until every sink has all records, ``timeout`` seconds at most; return how many are left."""
         self.pump()
         if self._pumping == threading.get_ident():
             return len(self._held)

@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.collecting import collected, collector_process
 from tests.e2e.collector import grpc_collector, http_collector
 from tests.e2e.shop import SERVERS, Shop, until
+from tests.e2e.test_forwarding import BESIDE_THE_SPAN, SECRETS, visit
 from tests.e2e.visitors import Visitors
 
 pytestmark = pytest.mark.e2e
@@ -82,8 +83,7 @@ def test_a_collector_that_never_answers_holds_up_no_request_and_no_row(shop: Sho
     assert len(shop.spooled()) == 1
 
 
-@pytest.mark.parametrize("protocol", COLLECTORS)
-@pytest.mark.parametrize("command", ["gunicorn --preload", "uvicorn"])
+@pytest.mark.parametrize(("command", "protocol"), [("gunicorn --preload", "grpc"), ("uvicorn", "http/protobuf")])
 def test_each_span_goes_out_once(shop: Shop, protocol: str, command: str) -> None:
     with COLLECTORS[protocol]() as collector:
         _forward(shop, collector.endpoint, protocol=protocol)
@@ -100,6 +100,26 @@ def test_each_span_goes_out_once(shop: Shop, protocol: str, command: str) -> Non
         assert sent
         assert len(recorded) >= 8
         assert sorted(collector.ids()) == sorted(recorded)
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [("trace", set()), ("full", set(BESIDE_THE_SPAN))],
+)
+def test_the_level_says_what_a_collector_gets_and_no_level_has_a_secret(shop: Shop, level: str, told: set[str]) -> None:
+    with http_collector() as collector:
+        _forward(shop, collector.endpoint, level=level)
+        shop.settings["OTEL_AUDIT"]["TRUSTED_PROXIES"] = ["127.0.0.1"]
+
+        with shop.serve(SERVERS["gunicorn gthread"]) as server:
+            visit(server.base_url)
+            server.terminate()
+        shop.drain()
+
+        said = collector.text()
+    assert {what for what, text in BESIDE_THE_SPAN.items() if text in said} == told
+    assert [what for what, text in SECRETS.items() if text in said] == []
+    assert ("audit.registration" in said) is (level != "trace")
 
 
 def test_a_service_of_its_own_drains_both(shop: Shop) -> None:

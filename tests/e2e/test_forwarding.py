@@ -45,7 +45,7 @@ def test_spans_reach_the_collector_of_the_settings_without_what_stands_beside_th
         }
 
         with shop.serve(SERVERS["gunicorn gthread"]) as server:
-            _visit(server.base_url)
+            visit(server.base_url)
             server.terminate()
         shop.drain()
 
@@ -102,7 +102,7 @@ def _assert_each_arrived_once(shop: Shop, collector: Collector) -> None:
     assert sorted(collector.ids()) == sorted(set(collector.ids()))
 
 
-def _visit(base_url: str) -> None:
+def visit(base_url: str) -> None:
     """Tell the shop everything of `BESIDE_THE_SPAN` and `SECRETS`."""
     told = {**BESIDE_THE_SPAN, **SECRETS}
     with httpx.Client(

@@ -8,8 +8,8 @@ position moves only after the commit, so that a crash repeats and never skips; r
 sink inserts each record once.
 
 Each sink has a drainer of its own, with its own lock, thread and positions, so that none waits for another. The
-database's keeps the books. A segment goes when every sink is done with it. A spool that a sink makes full by being
-away does not wait for that one any longer, as the site's requests would.
+database's tells of damage and gaps. A segment goes when every sink is done with it; see
+`otel_audit_exporters.retirement`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ from typing import Final
 
 from otel_audit.exceptions import SpoolError
 from otel_audit_exporters import quarantine
-from otel_audit_exporters.accounts import DATABASE, Position, locked, pending, position_path, replace_file
+from otel_audit_exporters.accounts import DATABASE, pending, position_path, replace_file
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.database import answer_in_time, close_own_connection, own_connection
 from otel_audit_exporters.directory import directory_problem
-from otel_audit_exporters.losses import loss_path
-from otel_audit_exporters.segments import SUFFIX, Name, Segment, segments
+from otel_audit_exporters.retirement import Retirement
+from otel_audit_exporters.segments import SUFFIX
 from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, measured_export
-from otel_audit_exporters.spool import size_of_all
-from otel_audit_exporters.tailing import BATCH_RECORDS, Tail, Tailer, Take
+from otel_audit_exporters.tailing import BATCH_RECORDS, Tailer, Take
 from otel_audit_exporters.writer import Outcome, RetryLaterError
 
 __all__ = ["Drainer", "pending"]
@@ -55,8 +54,6 @@ BACKOFF_MAX_S: Final = 15.0
 #: A segment without its name yet is under way; after this time its writer is dead.
 ABANDONED_S: Final = 60.0
 RESERVE_BYTES: Final = 64 * 1024
-#: From this part of the spool's limit on, the database's drainer does not wait for the other sinks any longer.
-PRESSED: Final = 0.9
 
 _LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -91,11 +88,10 @@ class Drainer:
         self.fingerprint = fingerprint
         self._deliver = deliver
         self._sink = sink
-        self._sinks = tuple(sinks)
+        self._retirement = Retirement(directory, fingerprint, sink, sinks, limit)
         self._keeps_books = sink == DATABASE
         self._database = database
         self._poll = POLL_S if poll is None else poll
-        self._limit = limit
         self._tailer = Tailer(directory, fingerprint, sink)
         self._thread: threading.Thread | None = None
         self._thread_name = "otel-audit-drain" if self._keeps_books else f"otel-audit-drain-{sink}"
@@ -324,80 +320,7 @@ class Drainer:
             if not (self._keeps_books or tail.path.exists()):
                 position_path(tail.path, self._sink).unlink(missing_ok=True)  # given up in the meantime
                 return
-        if not take.finished:
-            return
-        others = self._other_sinks()
-        if self._all_done(tail, others):
-            self._retire(tail, others)
-
-    def _other_sinks(self) -> list[str]:
-        """Return the sinks beside the database: those of this site, and those at work that another process has."""
-        found = {sink for sink in self._sinks if sink != DATABASE}
-        before, after = f"drain-{self.fingerprint}-", ".lock"
-        for path in self.directory.glob(f"{before}*{after}"):
-            sink = path.name.removeprefix(before).removesuffix(after)
-            if sink not in (DATABASE, *found) and _is_held(path):
-                found.add(sink)  # during a deploy that adds it: its drainer shall find what it has not read
-        return sorted(found)
-
-    def _all_done(self, tail: Tail, others: Sequence[str]) -> bool:
-        waiting = [sink for sink in (DATABASE, *others) if not Position.load(tail.path, sink).done]
-        if not waiting:
-            return True
-        if not self._keeps_books or DATABASE in waiting or not self._is_pressed():
-            return False
-        for sink in waiting:
-            self._give_up(tail, sink)
-        return True
-
-    def _is_pressed(self) -> bool:
-        return self._limit is not None and size_of_all(self.directory) > PRESSED * self._limit
-
-    def _give_up(self, tail: Tail, sink: str) -> None:
-        """Count what ``sink`` has not got of a segment, which has to go before the spool is full, as lost for it."""
-        position = Position.load(tail.path, sink)
-        with Segment(tail.path) as segment:
-            count = segment.count(position.offset)
-        position.lost += count
-        position.done = True
-        position.save(tail.path, sink)
-        count_dropped("spool full", count, sink)
-        raise_alarm("dropped", count, f"The spool is nearly full: {tail.path.name} goes without waiting for {sink!r}.")
-
-    def _retire(self, tail: Tail, others: Sequence[str]) -> None:
-        """Take a segment that every sink is done with into the books, and delete it, in the order of its stream."""
-        name = tail.name
-        names = [Name.parse(path.name) for path in segments(self.directory)]
-        numbers = [each.number for each in names if each and each.stream == name.stream]
-        if not numbers or min(numbers) < name.number:
-            return  # gone already; or an earlier one cannot be read now, and this one is looked at again
-        last = max(numbers) == name.number
-        with locked(self.directory, self.fingerprint) as accounts:
-            if not tail.path.exists():
-                return  # another sink's drainer has just done it
-            position = Position.load(tail.path, DATABASE)
-            new = tail.path.name not in accounts.retired
-            positions = {sink: Position.load(tail.path, sink) for sink in others}
-            missing = accounts.retire(tail.path, position, last=last, others=positions)
-            if last:
-                accounts.retire_losses(loss_path(self.directory, name.stream, self.fingerprint))
-        if missing:
-            count_dropped("gap", missing)
-            raise_alarm("gap", missing, f"{tail.path.name}: records are missing before its first")
-        if last and new and not position.closed:
-            logger.warning("The audit stream %s of process %d ended without closing.", name.stream, name.pid)
-        self._delete_retired()
-
-    def _delete_retired(self) -> None:
-        """Delete what the books have counted; a crash in between is made up for here, never counted twice."""
-        with locked(self.directory, self.fingerprint) as accounts:
-            for name in accounts.retired:
-                path = self.directory / name
-                path.unlink(missing_ok=True)
-                for position in self.directory.glob(position_path(path, "*").name):
-                    position.unlink(missing_ok=True)  # also of a sink that the site has no longer
-            accounts.retired = []
-        if self._lock_fd >= 0:
+        if take.finished and self._retirement.look_at(tail):
             self._reserve()
 
     def _reserve(self) -> None:
@@ -414,25 +337,13 @@ class Drainer:
 
     def _tidy_up(self) -> None:
         """Remove what an earlier holder or a writer left when it died in the middle of something."""
-        self._delete_retired()
+        self._retirement.delete()
         for path in self.directory.glob(f".*{self.fingerprint}{SUFFIX}"):
             try:
                 if time.time() - path.stat().st_mtime > ABANDONED_S:
                     path.unlink()
             except FileNotFoundError:  # it has got its name in the meantime
                 continue
-
-
-def _is_held(path: Path) -> bool:
-    """Whether a drainer holds this lock."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 #: A forked child inherits the lock's descriptor: kept open there, the lock would outlive its holder.

@@ -20,7 +20,7 @@ import pytest
 
 from otel_audit import conf as configuration
 from otel_audit.conf import conf
-from otel_audit_exporters import drain, quarantine, sinks
+from otel_audit_exporters import drain, quarantine, retirement, sinks
 from otel_audit_exporters.accounts import load_accounts, pending
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.pipeline import pipeline
@@ -382,9 +382,9 @@ def test_a_segment_that_another_sink_has_just_retired_is_not_counted_again(
     gone = not tail.path.exists()
 
     if when == "after it was listed":
-        monkeypatch.setattr(drain, "segments", lambda _directory: [tail.path])
+        monkeypatch.setattr(retirement, "segments", lambda _directory: [tail.path])
 
-    late._retire(tail, ["otlp"])
+    late._retirement.retire(tail)
 
     writer.close()
     assert gone

@@ -40,6 +40,13 @@ AUDIT_CHANGED: Final = "audit.changed"  # list: what was cut, escaped or redacte
 # ── metrics of the audit trail itself ───────────────────────────────────────────────────────────
 AUDIT_SINK: Final = "audit.sink"  # "database" | "otlp"
 
+# ── facts that have no column: keys of ``extra_informations``, never attributes of a span ───────
+SESSION_ID: Final = "session.id"  # a keyed hash, the same for a sign-in and what follows it; never the session's key
+AUDIT_IMPERSONATOR_ID: Final = "audit.impersonator.id"  # primary key of who really acts, in another user's session
+AUDIT_IMPERSONATOR_NAME: Final = "audit.impersonator.name"  # where it is known without a query
+AUDIT_UNTRUSTED_FORWARDED_FOR: Final = "audit.untrusted.x-forwarded-for"  # the header as it came, redacted and cut
+AUDIT_UNTRUSTED_FORWARDED: Final = "audit.untrusted.forwarded"  # the same for RFC 7239's header
+
 # ── span events ─────────────────────────────────────────────────────────────────────────────────
 EVENT_REGISTRATION: Final = "audit.registration"
 EVENT_LOGIN: Final = "audit.login"

@@ -16,6 +16,7 @@ from otel_audit import attributes as keys
 from otel_audit.client_ip import client_address, parse_networks
 from otel_audit.conf import conf
 from otel_audit.edges import caught
+from otel_audit.own_facts import add_own, untrusted_headers
 from otel_audit.processes import describe_exception
 from otel_audit.redaction import Redactor
 from otel_audit.request_scope import BODY_LIMIT, RequestScope, status_of
@@ -71,6 +72,12 @@ def request_facts(
     except Exception:
         changed.append("extra_informations:lost")
         caught("facts.extra")
+    if scope.own or scope.forwarded_for or scope.forwarded:
+        try:
+            add_own(facts, {**scope.own, **untrusted_headers(scope.forwarded_for, scope.forwarded, redactor)})
+        except Exception:
+            changed.append("extra_informations:lost")
+            caught("facts.own")
     if changed:
         facts["changed"] = changed
     return facts
@@ -79,7 +86,7 @@ def request_facts(
 def intent_facts(scope: RequestScope) -> dict[str, Any]:
     """Return what is known of a request before any middleware of the site has run; who acts is not."""
     route, kwargs = match_ahead(scope.request)
-    return {
+    facts = {
         **_at_the_door(scope, route, kwargs, conf.redactor),
         "status": None,
         "duration_ms": None,
@@ -88,6 +95,9 @@ def intent_facts(scope: RequestScope) -> dict[str, Any]:
         "response_size": None,
         "outcome": keys.OUTCOME_UNKNOWN,
     }
+    if scope.forwarded_for or scope.forwarded:
+        add_own(facts, untrusted_headers(scope.forwarded_for, scope.forwarded, conf.redactor))
+    return facts
 
 
 def _at_the_door(scope: RequestScope, route: str, kwargs: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class RequestScope(Scope):
     left_out = False  # our own health view has answered
     acting_user: Any = None
     refused: Any = None  # the user whom an authentication backend has turned away
+    locked_out = False  # a lock after too many failed attempts has refused the latest one
     tee: TeeStream | None = None
     _user_at_view: Any = None
     _actor: Actor | None = None
@@ -96,6 +97,7 @@ class RequestScope(Scope):
         self.forwarded = meta.get("HTTP_FORWARDED")
         self.has_session_cookie = "HTTP_COOKIE" in meta and settings.SESSION_COOKIE_NAME in request.COOKIES
         self.extra: dict[str, Any] = {}
+        self.own: dict[str, Any] = {}  # what we add to it, by keys of `otel_audit.attributes`
         self.logins: list[tuple[str, dict[str, Any]]] = []
         self.issued: list[Any] = []  # tokens made in the view; its answer says whether the client gets them
         self.at_exit: list[Callable[[RequestScope], None]] = []
@@ -195,6 +197,11 @@ class RequestScope(Scope):
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the request came in, by the monotonic clock."""
         return (time.perf_counter_ns() - self._clock) / 1e6
+
+    def user_before(self) -> Any:
+        """Return who was there before the view ran, if that has been asked for; None where it is not known."""
+        user = self._user_at_view
+        return None if _is_unresolved(user) or not _is_user(user) else user
 
     def _known_user(self) -> Any:
         """Return the user object that authentication resolved, or None where nobody asked."""

@@ -26,6 +26,7 @@ from otel_audit.checks import CHECKS
 from otel_audit.checks.registry import check
 from otel_audit.conf import DEFAULTS
 from otel_audit.middleware import GUARD_PATH, OTEL_PATH, AuditMiddleware
+from otel_audit.models import RequestAuditEvent
 from otel_audit.options import LEGACY_OPTIONS
 from otel_audit_exporters import AuditSampler
 from tests.empty_database import no_tables
@@ -746,3 +747,38 @@ def test_migrate_itself_is_not_told_to_migrate(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "argv", ["manage.py", "migrate", "--database", "audit"])
 
     assert findings("W030", databases=["audit"]) == []
+
+
+@pytest.fixture
+def forwarded() -> None:
+    """Two of three requests came through a proxy."""
+    for extra in ({"audit.untrusted.x-forwarded-for": "203.0.113.9"}, "text", {"audit.untrusted.forwarded": "for=_x"}):
+        RequestAuditEvent(method="GET", url="/", extra_informations=extra).save(using="audit")
+
+
+@pytest.mark.django_db(databases=["default", "audit"])
+@pytest.mark.usefixtures("forwarded")
+def test_forwarded_headers_that_nobody_believes_are_said() -> None:
+    message = finding("W031", databases=["audit"])
+
+    assert message.msg.startswith("2 of the latest 200 requests came with X-Forwarded-For or Forwarded")
+    assert "['10.0.0.0/8', '::1']" in message.hint
+
+
+@pytest.mark.django_db(databases=["default", "audit"])
+@pytest.mark.usefixtures("forwarded")
+@override_settings(OTEL_AUDIT={"DATABASE": "audit", "TRUSTED_PROXIES": ["10.0.0.0/8"]})
+def test_forwarded_headers_of_a_site_that_says_whom_it_believes_are_no_finding() -> None:
+    assert findings("W031", databases=["audit"]) == []
+
+
+@pytest.mark.django_db(databases=["default", "audit"])
+def test_requests_without_forwarded_headers_are_no_finding() -> None:
+    RequestAuditEvent(method="GET", url="/").save(using="audit")
+
+    assert findings("W031", databases=["audit"]) == []
+
+
+@pytest.mark.usefixtures("no_tables")
+def test_a_database_without_tables_tells_nothing_of_forwarded_headers() -> None:
+    assert findings("W031", databases=["audit"]) == []

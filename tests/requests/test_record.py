@@ -72,6 +72,16 @@ def test_forwarded_address_of_an_unknown_peer_is_not_believed(door: Door, record
     assert only(records).ip_addresses == CLIENT
 
 
+def test_forwarded_header_is_kept_as_untrusted_beside_what_the_view_says(door: Door, records: AuditRecords) -> None:
+    door.get("/meta_extra/", headers={"X-Forwarded-For": "203.0.113.9, token=hunter2hunter2"})
+
+    assert only(records).extra_informations == {
+        "audit.untrusted.x-forwarded-for": "203.0.113.9, token=[redacted]",
+        "order": 7,
+        "tea": {"kind": "oolong"},
+    }
+
+
 def test_bodies_and_sizes_are_recorded(door: Door, records: AuditRecords) -> None:
     body = b'{"name": "tea", "password": "hunter2"}'
 

@@ -172,6 +172,7 @@ class LoginAuditEvent(AuditEvent):
     PASSWORD_CHANGE = "Password change"  # noqa: S105  # the name of an event
     PASSWORD_RESET = "Password reset"  # noqa: S105  # the name of an event
     PASSWORD_RESET_REQUEST = "Password reset request"  # noqa: S105  # the name of an event
+    LOCKOUT = "Lockout"
     STATUS = (
         (SIGNIN, _("Sign in")),
         (SIGNOUT, _("Sign out")),
@@ -180,6 +181,7 @@ class LoginAuditEvent(AuditEvent):
         (PASSWORD_CHANGE, _("Password change")),
         (PASSWORD_RESET, _("Password reset")),
         (PASSWORD_RESET_REQUEST, _("Password reset request")),
+        (LOCKOUT, _("Lockout")),
     )
 
     status = TruncatingCharField(_("Status"), choices=STATUS, max_length=32)

@@ -10,7 +10,15 @@ def connect() -> None:
 
     A hook of an optional package waits until the site imports it, and never imports it itself.
     """
-    from otel_audit.integrations import errors, passwords, rest_framework, sessions, simplejwt
+    from otel_audit.integrations import (
+        errors,
+        impersonation,
+        lockouts,
+        passwords,
+        rest_framework,
+        sessions,
+        simplejwt,
+    )
 
-    for hook in (errors, sessions, passwords, rest_framework, simplejwt):
+    for hook in (errors, impersonation, lockouts, sessions, passwords, rest_framework, simplejwt):
         hook.connect()

@@ -11,15 +11,14 @@ from otel_audit.attributes import OUTCOME_FAILURE, OUTCOME_SUCCESS
 from otel_audit.edges import edge
 from otel_audit.integrations.attempts import current_attempt, opened
 from otel_audit.integrations.imports import when_imported, wrap
-from otel_audit.integrations.signin import record
+from otel_audit.integrations.signin import REAUTHENTICATE, record
 from otel_audit.scope import current_request
 
-__all__ = ["PASSWORD_CHANGE", "PASSWORD_RESET", "PASSWORD_RESET_REQUEST", "REAUTHENTICATE", "connect"]
+__all__ = ["PASSWORD_CHANGE", "PASSWORD_RESET", "PASSWORD_RESET_REQUEST", "connect"]
 
 PASSWORD_CHANGE: Final = "PASSWORD_CHANGE"  # noqa: S105  # an action
 PASSWORD_RESET: Final = "PASSWORD_RESET"  # noqa: S105  # an action
 PASSWORD_RESET_REQUEST: Final = "PASSWORD_RESET_REQUEST"  # noqa: S105  # an action
-REAUTHENTICATE: Final = "REAUTHENTICATE"
 
 #: How somebody gets in who follows the link of a reset; Django's view can sign the user in right away.
 METHOD: Final = "reset-link"

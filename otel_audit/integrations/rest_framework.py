@@ -11,7 +11,7 @@ from otel_audit.attributes import OUTCOME_FAILURE, OUTCOME_SUCCESS
 from otel_audit.edges import edge
 from otel_audit.integrations.attempts import Attempt, current_attempt, serializer_made, served
 from otel_audit.integrations.imports import when_imported, wrap
-from otel_audit.integrations.signin import LOGIN, acts_as, attempted_name, record
+from otel_audit.integrations.signin import LOGIN, REAUTHENTICATE, acts_as, attempted_name, record
 from otel_audit.request_scope import scope_of
 
 __all__ = ["METHOD", "connect", "parsed_data", "reason_of", "signed_in"]
@@ -41,7 +41,7 @@ def signed_in(view: Any, attempt: Attempt, status: int) -> None:
         acts_as(scope, user)
         if scope is not None or not attempt.has(LOGIN, OUTCOME_SUCCESS):  # a scope knows what it has
             record(view.request, LOGIN, OUTCOME_SUCCESS, user=user, method=attempt.method)
-    elif not attempt.has(LOGIN, OUTCOME_FAILURE):
+    elif not (attempt.has(LOGIN, OUTCOME_FAILURE) or attempt.has(REAUTHENTICATE, OUTCOME_FAILURE)):
         field = getattr(attempt.serializer, "username_field", "username")
         record(
             view.request,

@@ -12,8 +12,10 @@ from django.core.exceptions import ValidationError
 from otel_audit.attributes import OUTCOME_FAILURE, OUTCOME_SUCCESS
 from otel_audit.edges import edge
 from otel_audit.integrations.attempts import Attempt, current_attempt, metadata_only, opened
+from otel_audit.integrations.identity import note_session
 from otel_audit.integrations.imports import when_imported, wrap
-from otel_audit.integrations.signin import LOGIN, LOGOUT, Subject, attempted_name, record
+from otel_audit.integrations.lockouts import LOCKED_OUT
+from otel_audit.integrations.signin import LOGIN, LOGOUT, REAUTHENTICATE, Subject, acts_as, attempted_name, record
 from otel_audit.request_scope import RequestScope, scope_of
 from otel_audit.scope import current_request
 
@@ -48,6 +50,7 @@ def _logged_in(sender: Any, request: Any = None, user: Any = None, **kwargs: Any
             scope.acting_user = None  # who signed out earlier in this request no longer acts
         attempt = current_attempt.get()
         _noted(attempt, record(_request(scope), LOGIN, OUTCOME_SUCCESS, user=user, method=_method(attempt, METHOD)))
+        acts_as(scope, user)  # a library may send the signal alone, as djoser does for a token
 
 
 def _logged_out(sender: Any, request: Any = None, user: Any = None, **kwargs: Any) -> None:
@@ -58,7 +61,8 @@ def _logged_out(sender: Any, request: Any = None, user: Any = None, **kwargs: An
         who = user if getattr(user, "pk", None) is not None else _deleted(request, user)
         if scope is not None:
             scope.acting_user = who
-        record(_request(scope), LOGOUT, OUTCOME_SUCCESS, user=who, method=METHOD)
+        facts = record(_request(scope), LOGOUT, OUTCOME_SUCCESS, user=who, method=METHOD)
+        note_session(scope, request, facts)
 
 
 def _login_failed(sender: Any, credentials: dict[str, Any] | None = None, request: Any = None, **kwargs: Any) -> None:
@@ -67,14 +71,15 @@ def _login_failed(sender: Any, credentials: dict[str, Any] | None = None, reques
         attempt = current_attempt.get()
         name = attempted_name(credentials)
         refused = _refused(scope, name)
+        locked_out = scope is not None and scope.locked_out
         facts = record(
             _request(scope),
-            LOGIN,
+            REAUTHENTICATE if _is_again(scope, name) else LOGIN,
             OUTCOME_FAILURE,
             user=refused,
             username=name,
             method=_method(attempt, "basic" if _basic(scope) else "password"),
-            reason=_INVALID if refused is None else _INACTIVE,
+            reason=LOCKED_OUT if locked_out else _INVALID if refused is None else _INACTIVE,
         )
         _noted(attempt, facts)
 
@@ -117,6 +122,12 @@ def _refused(scope: RequestScope | None, name: Any) -> Any:
     user, scope.refused = scope.refused, None
     names = (user.get_username(), getattr(user, "email", ""))
     return user if str(name).casefold() in {str(known).casefold() for known in names if known} else None
+
+
+def _is_again(scope: RequestScope | None, name: Any) -> bool:
+    """Whether who is signed in was asked for the password once more, as before something that cannot be undone."""
+    actor = None if scope is None else scope.actor()
+    return actor is not None and actor.id is not None and str(name).casefold() == actor.name.casefold()
 
 
 def _basic(scope: RequestScope | None) -> bool:

@@ -20,8 +20,9 @@ from opentelemetry import trace
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
-from otel_audit.edges import edge
+from otel_audit.edges import caught, edge
 from otel_audit.ids import record_id
+from otel_audit.integrations.identity import identify
 from otel_audit.request_scope import (
     ANONYMOUS,
     META_LOGIN,
@@ -36,6 +37,7 @@ from otel_audit.scope import current_actor
 __all__ = [
     "LOGIN",
     "LOGOUT",
+    "REAUTHENTICATE",
     "REFRESH",
     "VERIFY",
     "Issued",
@@ -50,6 +52,7 @@ LOGIN: Final = "LOGIN"
 LOGOUT: Final = "LOGOUT"
 REFRESH: Final = "REFRESH"
 VERIFY: Final = "VERIFY"
+REAUTHENTICATE: Final = "REAUTHENTICATE"
 
 #: The ancestor's statuses that a view may write into ``request.META["drf_login_audit_event"]``.
 _STATUS_ACTIONS: Final = {
@@ -165,6 +168,10 @@ def conclude(scope: RequestScope, response: HttpResponseBase | None) -> None:
         _from_meta(scope, response)
         if scope.acting_user is not before:
             scope.settle_actor()
+    try:
+        identify(scope)
+    except Exception:
+        caught("signin.identify")
     if scope.logins and (actor := scope.actor()) is not None:
         for _, facts in scope.logins:
             facts.setdefault("actor", (actor.id, actor.name, actor.type))

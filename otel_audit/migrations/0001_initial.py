@@ -121,7 +121,7 @@ class Migration(migrations.Migration):
                 ('stream_id', models.CharField(blank=True, default='', max_length=64, verbose_name='Stream')),
                 ('stream_seq', models.BigIntegerField(blank=True, null=True, verbose_name='Number in stream')),
                 ('record_hash', models.CharField(blank=True, default='', max_length=64, verbose_name='Record hash (SHA-256)')),
-                ('status', otel_audit.fields.TruncatingCharField(choices=[('Sign in', 'Sign in'), ('Sign out', 'Sign out'), ('Failed', 'Failed'), ('Refresh', 'Refresh'), ('Password change', 'Password change'), ('Password reset', 'Password reset'), ('Password reset request', 'Password reset request')], max_length=32, verbose_name='Status')),
+                ('status', otel_audit.fields.TruncatingCharField(choices=[('Sign in', 'Sign in'), ('Sign out', 'Sign out'), ('Failed', 'Failed'), ('Refresh', 'Refresh'), ('Password change', 'Password change'), ('Password reset', 'Password reset'), ('Password reset request', 'Password reset request'), ('Lockout', 'Lockout')], max_length=32, verbose_name='Status')),
                 ('user', otel_audit.fields.TruncatingCharField(blank=True, max_length=255, null=True, verbose_name='User identifier')),
                 ('username', otel_audit.fields.TruncatingCharField(blank=True, default='', max_length=255, verbose_name='Attempted user name')),
                 ('method', otel_audit.fields.TruncatingCharField(blank=True, default='', max_length=64, verbose_name='Method')),

@@ -223,6 +223,17 @@ def batch_login(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
+def hello(request: HttpRequest) -> HttpResponse:
+    """Answers whoever asks, without asking who it is."""
+    return HttpResponse("hello")
+
+
+def ask_again(request: HttpRequest) -> HttpResponse:
+    """Asks who is signed in for the password, as before a payment."""
+    user = authenticate(request, username=request.user.get_username(), password=request.POST["password"])
+    return HttpResponse(status=403 if user is None else 204)
+
+
 def session_logout(request: HttpRequest) -> HttpResponse:
     logout(request)
     return HttpResponse(status=204)

@@ -16,7 +16,7 @@ from typing import Final
 
 from otel_audit.exceptions import ConfigurationError
 
-__all__ = ["Networks", "client_address", "parse_networks"]
+__all__ = ["Networks", "client_address", "comes_from", "parse_networks"]
 
 #: What `parse_networks` takes for "the peer on the other end of a UNIX socket", which has no address.
 UNIX_SOCKET: Final = "unix:"
@@ -82,6 +82,26 @@ def client_address(remote_addr: str, forwarded_for: str | None, forwarded: str |
             if not trusted.trust(address):
                 break
     return None if current is None else str(current)
+
+
+def comes_from(
+    peers: Networks, remote_addr: str, forwarded_for: str | None, forwarded: str | None, trusted: Networks
+) -> bool:
+    """Whether a request was sent by one of ``peers``, directly or through trusted proxies.
+
+    One that says it was passed on, by somebody who is no trusted proxy, comes from nobody: a proxy that is not known
+    as one would make a peer of every client behind it.
+    """
+    current = _address(remote_addr)
+    if current is None and not _is_unix(remote_addr):
+        return False
+    if forwarded_for or forwarded:
+        if not trusted.trust(current):
+            return False
+        current = _address(client_address(remote_addr, forwarded_for, forwarded, trusted) or "")
+        if current is None:
+            return False
+    return peers.trust(current)
 
 
 def _parse_all(values: tuple[str, ...]) -> Networks:

@@ -78,6 +78,8 @@ class AuditSettings:
     resolve_actor = _Key[bool]("RESOLVE_ACTOR")
     #: Networks whose forwarded headers are believed.
     trusted_proxies = _Key[tuple[str, ...]]("TRUSTED_PROXIES")
+    #: Networks and secrets of the services whose processes may go on here.
+    trusted_peers = _Key[tuple[Any, ...]]("TRUSTED_PEERS")
     #: Paths of sign-in views that send no Django signal, each compared as a whole.
     auth_urls = _Key[tuple[str, ...]]("AUTH_URLS")
     #: Status codes by which those views say that a sign-in failed.

@@ -30,6 +30,7 @@ from otel_audit.delivery import Receipt, delivery
 from otel_audit.edges import caught, edge
 from otel_audit.integrations.signin import conclude
 from otel_audit.lean_span import start_lean_span
+from otel_audit.peers import CARRIER_HEADER, continue_process
 from otel_audit.policy import Decision
 from otel_audit.provider import private_tracer, site_tracer, unwatched_provider
 from otel_audit.request_facts import intent_facts, request_facts
@@ -184,6 +185,8 @@ class _Passage:
                 return None
             passage = cls(RequestScope(request, _decide(request)))
             current_request.set(passage.scope)
+            if CARRIER_HEADER in request.META:
+                continue_process(passage.scope)
             try:
                 delivery().start()
                 passage._start_span(request, starts_span)

@@ -27,6 +27,9 @@ __all__ = ["LEGACY_OPTIONS", "OPTIONS", "OTLP_KEYS", "OTLP_LEVELS", "Option", "R
 #: The value to use, and a sentence for each thing that is wrong with what was written.
 Read = tuple[Any, list[str]]
 
+#: Characters of a secret by which a service is known.
+MIN_SECRET: Final = 16
+
 OTLP_KEYS: Final = ("endpoint", "headers", "protocol", "timeout", "durable", "level")
 OTLP_LEVELS: Final = ("trace", "audit", "full")
 
@@ -116,6 +119,26 @@ def _redact(value: Any) -> Read:
 
 def _trusted_proxies(value: Any) -> Read:
     return _each(value, _network, "address or network without host bits")
+
+
+def _trusted_peers(value: Any) -> Read:
+    """Read networks and secrets. No message shows an item: it may be a secret in the wrong place."""
+    items = value if isinstance(value, list | tuple) else (value,)
+    right = [_network(item) is not None or _is_secret(item) for item in items]
+    wrong = [
+        f"item {number} is neither an address or network without host bits nor a dict with a 'secret' of at least "
+        f"{MIN_SECRET} characters"
+        for number, accepted in enumerate(right, start=1)
+        if not accepted
+    ]
+    return tuple(item for item, accepted in zip(items, right, strict=True) if accepted), wrong
+
+
+def _is_secret(item: Any) -> bool:
+    if not isinstance(item, Mapping) or list(item) != ["secret"]:
+        return False
+    secret = item["secret"]
+    return isinstance(secret, str) and len(secret) >= MIN_SECRET and secret.isascii() and secret.isprintable()
 
 
 def _network(item: Any) -> str | None:
@@ -228,6 +251,9 @@ OPTIONS: Final[dict[str, Option]] = {
     "RESOLVE_ACTOR": Option(True, _boolean(True), "True or False"),
     "TRUSTED_PROXIES": Option(
         (), _trusted_proxies, "a list of networks such as ['10.0.0.0/8', '::1'], or 'unix:' for a UNIX socket"
+    ),
+    "TRUSTED_PEERS": Option(
+        (), _trusted_peers, "a list of networks such as '10.1.0.0/16' and of secrets such as {'secret': '…'}"
     ),
     "AUTH_URLS": Option((), _auth_urls, "a list of paths such as ['/api/sign-in/']", ("DRF_AUDIT_TRAIL_AUTH_URL",)),
     "AUTH_FAILED_STATUS_CODES": Option(

@@ -52,8 +52,9 @@ __all__ = [
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_CARRIER_KEY: Final = "otel_audit"
-_CARRIER_SALT: Final = "otel_audit.carrier"
+#: With dashes, as a carrier may travel as the headers of a request.
+CARRIER_KEY: Final = "otel-audit"
+CARRIER_SALT: Final = "otel_audit.carrier"
 #: A carrier older than this is refused: work that waits longer begins a process of its own.
 CARRIER_MAX_AGE_S: Final = 7 * 24 * 3600
 
@@ -336,6 +337,9 @@ def emit_registration(
 def carrier(running: Process) -> dict[str, str]:
     """Return what another service, task or process needs to `resume` a process: signed, JSON-able, valid for a week.
 
+    It is a dict of texts: the arguments of a task, or the headers of a request to a service that has this one among its
+    ``TRUSTED_PEERS`` and goes on by itself.
+
     Of a process that is not recorded it carries that alone, so that `resume` works and records no process.
     """
     headers: dict[str, str] = {}
@@ -350,7 +354,7 @@ def carrier(running: Process) -> dict[str, str]:
             "order": next(running.note.steps),  # steps elsewhere are numbered on from here
             **headers,
         }
-    return {_CARRIER_KEY: signing.dumps(payload, salt=_CARRIER_SALT), **headers}
+    return {CARRIER_KEY: signing.dumps(payload, salt=CARRIER_SALT), **headers}
 
 
 def resume(carried: Mapping[str, str]) -> Resumed:
@@ -378,14 +382,14 @@ def resume(carried: Mapping[str, str]) -> Resumed:
 
 
 def _payload(carried: Mapping[str, str]) -> dict[str, Any]:
-    signed = carried.get(_CARRIER_KEY) if isinstance(carried, Mapping) else None
+    signed = carried.get(CARRIER_KEY) if isinstance(carried, Mapping) else None
     if not isinstance(signed, str):
         raise CarrierError(
-            f"resume() got {reprlib.repr(carried)} without a text under {_CARRIER_KEY!r}; "
+            f"resume() got {reprlib.repr(carried)} without a text under {CARRIER_KEY!r}; "
             "give it the dict that carrier() returned."
         )
     try:
-        payload: dict[str, Any] = signing.loads(signed, salt=_CARRIER_SALT, max_age=CARRIER_MAX_AGE_S)
+        payload: dict[str, Any] = signing.loads(signed, salt=CARRIER_SALT, max_age=CARRIER_MAX_AGE_S)
     except signing.SignatureExpired:
         raise CarrierError("resume() got a carrier older than a week; begin a process of its own instead.") from None
     except signing.BadSignature:

@@ -208,6 +208,11 @@ def test_an_unknown_key_is_named_with_the_nearest_right_one(key: Any, hint: str)
         ("E025", "TRACE_URL", "http://j/", "it has no {trace_id}"),
         ("E025", "TRACE_URL", "http://j/{trace_id}/{x}", "it has the unknown field 'x'"),
         ("E025", "TRACE_URL", "http://j/{trace_id", "it is no template"),
+        ("E028", "TRUSTED_PEERS", ["10.0.0.0/8", "10.0.0.1/8"], "item 2 is neither an address or network without"),
+        ("E028", "TRUSTED_PEERS", {"secret": "hunter2"}, "item 1 is neither an address"),
+        ("E028", "TRUSTED_PEERS", [{"secret": "ä" * 16}], "nor a dict with a 'secret' of at least 16 characters"),
+        ("E028", "TRUSTED_PEERS", [{"header": "x", "secret": "y" * 16}], "item 1 is neither"),
+        ("E028", "TRUSTED_PEERS", 7, "item 1 is neither"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_to_write(identity: str, key: str, value: Any, said: str) -> None:
@@ -219,6 +224,14 @@ def test_a_wrong_value_is_named_with_what_to_write(identity: str, key: str, valu
     assert said in message.msg
     assert message.hint is not None
     assert message.hint.startswith(f"Set OTEL_AUDIT[{key!r}] to ")
+
+
+@pytest.mark.parametrize("written", ["hunter2 in the wrong place", {"secret": "hunter2"}, ["x", {"hunter2": "y" * 16}]])
+def test_no_secret_of_a_peer_is_shown(written: Any) -> None:
+    with override_settings(OTEL_AUDIT={"TRUSTED_PEERS": written}):
+        message = finding("E028") if not isinstance(written, list) else findings("E028")[1]
+
+    assert "hunter2" not in str(message)
 
 
 def test_every_item_of_a_list_that_is_wrong_is_named() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_audit.client_ip import Networks, client_address, parse_networks
+from otel_audit.client_ip import Networks, client_address, comes_from, parse_networks
 from otel_audit.exceptions import ConfigurationError
 
 NOBODY = parse_networks([])
@@ -120,6 +120,38 @@ def test_header_of_a_million_characters_is_read_at_its_trusted_end() -> None:
 
 def test_long_chain_of_trusted_proxies_ends_at_an_address() -> None:
     assert client_address("10.0.0.1", ",".join(["10.2.2.2"] * 2000), None, PROXIES) == "10.2.2.2"
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded_for", "expected"),
+    [
+        ("198.51.100.7", None, True),
+        ("198.51.100.7:80", "", True),
+        ("203.0.113.7", None, False),
+        ("198.51.100.7", "198.51.100.7", False),  # passed on by nobody that is known
+        ("10.0.0.1", None, False),
+        ("10.0.0.1", "198.51.100.7", True),
+        ("10.0.0.1", "198.51.100.7, 10.2.2.2", True),
+        ("10.0.0.1", "198.51.100.7, 203.0.113.7", False),
+        ("10.0.0.1", "garbage", False),
+        ("", None, False),
+        ("unix:", "198.51.100.7", False),
+        ("testclient", None, False),
+    ],
+)
+def test_peer_is_known_by_its_address(remote: str, forwarded_for: str | None, expected: bool) -> None:
+    peers = parse_networks(["198.51.100.0/24"])
+
+    assert comes_from(peers, remote, forwarded_for, None, PROXIES) is expected
+    assert comes_from(peers, remote, None, forwarded_for and f"for={forwarded_for}", NOBODY) is (
+        expected and not forwarded_for
+    )
+
+
+def test_peer_behind_a_unix_socket_is_known_as_such() -> None:
+    assert comes_from(SOCKET, "", None, None, NOBODY)
+    assert not comes_from(SOCKET, "", "198.51.100.7", None, NOBODY)
+    assert not comes_from(SOCKET, "", "", "for=198.51.100.7", SOCKET)
 
 
 @pytest.mark.parametrize("value", ["10.0.0.1/8", "proxy", "", "10.0.0.0/99", None, 3.5, ["10.0.0.1"]])

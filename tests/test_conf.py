@@ -68,6 +68,8 @@ def test_a_site_that_writes_nothing_gets_the_defaults(name: str, default: Any) -
         ({"REDACT": "ssn"}, "redact_keys", ("ssn",)),
         ({"RESOLVE_ACTOR": False}, "resolve_actor", False),
         ({"TRUSTED_PROXIES": ["10.0.0.0/8", "unix:"]}, "trusted_proxies", ("10.0.0.0/8", "unix:")),
+        ({"TRUSTED_PEERS": "10.1.0.0/16"}, "trusted_peers", ("10.1.0.0/16",)),
+        ({"TRUSTED_PEERS": [{"secret": "x" * 16}, "::1"]}, "trusted_peers", ({"secret": "x" * 16}, "::1")),
         ({"AUTH_URLS": "/in/"}, "auth_urls", ("/in/",)),
         ({"AUTH_FAILED_STATUS_CODES": [400, 401]}, "auth_failed_status_codes", (400, 401)),
         ({"AUTH_FAILED_STATUS_CODES": 403}, "auth_failed_status_codes", (403,)),
@@ -150,6 +152,7 @@ def test_a_wrong_value_falls_back_to_the_default(written: Any, name: str, expect
     [
         ({"REDACT": ["ssn", 3]}, "redact_keys", ("ssn",)),
         ({"TRUSTED_PROXIES": ["10.0.0.0/8", "proxy", 7]}, "trusted_proxies", ("10.0.0.0/8",)),
+        ({"TRUSTED_PEERS": ["::1", "peer", 7, {"secret": "short"}, {}]}, "trusted_peers", ("::1",)),
         ({"AUTH_URLS": ["/in/", None]}, "auth_urls", ("/in/",)),
         ({"AUTH_FAILED_STATUS_CODES": [400, "401"]}, "auth_failed_status_codes", (400,)),
     ],

@@ -34,6 +34,7 @@ _NUMBERS: Final = {
     "USER_PK_NAME": "E023",
     "OTLP": "E024",
     "TRACE_URL": "E025",
+    "TRUSTED_PEERS": "E028",
 }
 _REPLACED: Final = {name: key for key, option in OPTIONS.items() for name in option.legacy}
 _ANCESTOR: Final = "DRF_AUDIT_TRAIL_"

@@ -93,11 +93,11 @@ def test_trace_headers_beside_the_signature_are_not_believed(records: AuditRecor
     [
         {},
         {"traceparent": "00-x"},
-        {"otel_audit": ""},
-        {"otel_audit": "nonsense"},
-        {"otel_audit": signing.dumps({"process": None}, salt="another")},
-        {"otel_audit": None},
-        {"otel_audit": 7},
+        {"otel-audit": ""},
+        {"otel-audit": "nonsense"},
+        {"otel-audit": signing.dumps({"process": None}, salt="another")},
+        {"otel-audit": None},
+        {"otel-audit": 7},
         None,
         "text",
         [],
@@ -113,10 +113,10 @@ def test_broken_carrier_is_refused_with_a_clear_error(broken: Any) -> None:
 def test_tampered_carrier_is_refused(records: AuditRecords) -> None:
     with process("Order") as p:
         carried = carrier(p)
-    signed = carried["otel_audit"]
+    signed = carried["otel-audit"]
 
     with pytest.raises(CarrierError, match="did not sign"):
-        resume({"otel_audit": ("A" if signed[0] != "A" else "B") + signed[1:]})
+        resume({"otel-audit": ("A" if signed[0] != "A" else "B") + signed[1:]})
 
 
 def test_expired_carrier_is_refused(records: AuditRecords, monkeypatch: pytest.MonkeyPatch) -> None:

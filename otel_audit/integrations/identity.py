@@ -32,12 +32,7 @@ _WHO: Final = frozenset({keys.AUDIT_IMPERSONATOR_ID, keys.AUDIT_IMPERSONATOR_NAM
 def session_fingerprint(request: Any) -> str | None:
     """Return the keyed hash of the session's key; None where there is no session, or none that was looked up."""
     session = getattr(request, "session", None)
-    if _content(session) is None:
-        return None
-    key = getattr(session, "session_key", None)
-    if not isinstance(key, str) or not key:
-        return None
-    return hmac.digest(_key(settings.SECRET_KEY), key.encode("utf-8", "surrogatepass"), "sha256").hex()[:_LENGTH]
+    return None if _content(session) is None else _fingerprint(session)
 
 
 def note_session(scope: RequestScope | None, request: Any, facts: dict[str, Any] | None) -> None:
@@ -55,12 +50,14 @@ def identify(scope: RequestScope) -> None:
     acquired = keys.AUDIT_IMPERSONATOR_ID in found
     if acquired:
         _add_name(scope, found)
-    scope.own.update(found)
-    about = {name: value for name, value in scope.own.items() if name == keys.SESSION_ID or name in _WHO}
-    if not about:
+    if found:
+        scope.own.update(found)
+    if not scope.logins or not scope.own:
         return
+    about = {name: value for name, value in scope.own.items() if name == keys.SESSION_ID or name in _WHO}
     for _, facts in scope.logins:
-        facts["extra"] = {**_told(facts, about), **(facts.get("extra") or {})}
+        if told := _told(facts, about):
+            facts["extra"] = {**told, **(facts.get("extra") or {})}
         if acquired and (facts["action"], facts["outcome"]) == ("LOGIN", keys.OUTCOME_SUCCESS):
             # Nobody has shown a password of the user: another one has opened this session.
             name = found.get(keys.AUDIT_IMPERSONATOR_NAME, "")
@@ -84,24 +81,33 @@ def _told(facts: Mapping[str, Any], about: Mapping[str, str]) -> dict[str, str]:
 
 
 def _found(request: Any) -> dict[str, str]:
-    found = {}
-    if (fingerprint := session_fingerprint(request)) is not None:
+    session = getattr(request, "session", None)
+    content = _content(session)
+    found: dict[str, str] = {}
+    if content is None:
+        return found
+    if (fingerprint := _fingerprint(session)) is not None:
         found[keys.SESSION_ID] = fingerprint
-    if (who := _impersonator(_content(getattr(request, "session", None)))) is not None:
+    if (who := _impersonator(content)) is not None:
         found[keys.AUDIT_IMPERSONATOR_ID] = who[:_NAME_LIMIT]
     return found
 
 
+def _fingerprint(session: Any) -> str | None:
+    key = getattr(session, "session_key", None)
+    if not isinstance(key, str) or not key:
+        return None
+    return hmac.digest(_key(settings.SECRET_KEY), key.encode("utf-8", "surrogatepass"), "sha256").hex()[:_LENGTH]
+
+
 def _content(session: Any) -> Mapping[str, Any] | None:
     """Return what a session holds if it has been loaded. Asking the session itself would load it, and mark it used."""
-    content = getattr(session, "_session_cache", None)
-    return content if isinstance(content, Mapping) else None
+    content = None if session is None else getattr(session, "_session_cache", None)
+    return content if isinstance(content, dict) else None
 
 
-def _impersonator(content: Mapping[str, Any] | None) -> str | None:
+def _impersonator(content: Mapping[str, Any]) -> str | None:
     """Return the primary key of who really acts, as django-hijack or django-loginas keep it in the session."""
-    if not content:
-        return None
     history = content.get("hijack_history")
     if isinstance(history, list) and history:
         return str(history[0])  # the others are stations on the way

@@ -11,6 +11,7 @@ def connect() -> None:
     A hook of an optional package waits until the site imports it, and never imports it itself.
     """
     from otel_audit.integrations import (
+        dj_rest_auth,
         errors,
         impersonation,
         lockouts,
@@ -20,5 +21,5 @@ def connect() -> None:
         simplejwt,
     )
 
-    for hook in (errors, impersonation, lockouts, sessions, passwords, rest_framework, simplejwt):
+    for hook in (errors, impersonation, lockouts, sessions, passwords, rest_framework, simplejwt, dj_rest_auth):
         hook.connect()

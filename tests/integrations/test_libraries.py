@@ -137,3 +137,14 @@ def test_sign_ins_of_djoser_are_recorded(recorded: Any) -> None:
         signed_out(ADA),
     ]
     assert [user for _, user, *_ in recorded["requests"]] == ["2", None, "2", "2", "2"]
+
+
+@pytest.mark.parametrize("recorded", ["dj_rest_auth_tokens"], indirect=True)
+def test_tokens_of_dj_rest_auth_are_recorded_although_no_signal_tells(recorded: Any) -> None:
+    assert recorded["statuses"] == [200, 400, 200, 400]
+    assert recorded["logins"] == [
+        signed_in(ADA, "drf-token"),
+        failed("ada", "password"),
+        signed_out(ADA, "drf-token"),
+    ]
+    assert [user for _, user, *_ in recorded["requests"]] == ["2", None, "2", None]

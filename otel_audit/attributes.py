@@ -67,6 +67,8 @@ ACTOR_UNKNOWN: Final = "unknown"  # nobody said who acts, or nobody was asked
 # ── HTTP, stable semantic conventions ───────────────────────────────────────────────────────────
 HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"  # int
+HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"  # int, bytes
+HTTP_RESPONSE_BODY_SIZE: Final = "http.response.body.size"  # int, bytes
 HTTP_ROUTE: Final = "http.route"
 URL_PATH: Final = "url.path"
 URL_QUERY: Final = "url.query"
@@ -75,7 +77,6 @@ URL_SCHEME: Final = "url.scheme"
 CLIENT_ADDRESS: Final = "client.address"
 NETWORK_PEER_ADDRESS: Final = "network.peer.address"
 USER_AGENT_ORIGINAL: Final = "user_agent.original"
-USER_ID: Final = "user.id"
 USER_HASH: Final = "user.hash"
 USER_NAME: Final = "user.name"
 ERROR_TYPE: Final = "error.type"

@@ -18,9 +18,8 @@ from django.utils.encoding import force_bytes
 
 from otel_audit import attributes as keys
 from otel_audit.request_scope import RequestScope, described
-from otel_audit.scope import Actor
 
-__all__ = ["identify", "mark_span", "note_session", "session_fingerprint"]
+__all__ = ["identify", "note_session", "session_fingerprint"]
 
 #: Hexadecimal digits of a fingerprint: 128 bits.
 _LENGTH: Final = 32
@@ -62,12 +61,6 @@ def identify(scope: RequestScope) -> None:
             # Nobody has shown a password of the user: another one has opened this session.
             name = found.get(keys.AUDIT_IMPERSONATOR_NAME, "")
             facts["actor"] = (found[keys.AUDIT_IMPERSONATOR_ID], name, keys.ACTOR_USER)
-
-
-def mark_span(span: Any, actor: Actor | None) -> None:
-    """Say on a request's span, while it is open, whose request it was: the key alone, and nothing for nobody."""
-    if actor is not None and actor.id is not None and span is not None and span.is_recording():
-        span.set_attributes({keys.USER_ID: actor.id, keys.AUDIT_ACTOR_TYPE: actor.type})
 
 
 def _told(facts: Mapping[str, Any], about: Mapping[str, str]) -> dict[str, str]:

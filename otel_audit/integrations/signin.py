@@ -22,7 +22,7 @@ from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import caught, edge
 from otel_audit.ids import record_id
-from otel_audit.integrations.identity import identify, mark_span
+from otel_audit.integrations.identity import identify
 from otel_audit.request_scope import (
     ANONYMOUS,
     META_LOGIN,
@@ -170,7 +170,6 @@ def conclude(scope: RequestScope, response: HttpResponseBase | None) -> None:
             scope.settle_actor()
     try:
         identify(scope)
-        mark_span(scope.span, scope.actor())
     except Exception:
         caught("signin.identify")
     if scope.logins and (actor := scope.actor()) is not None:

@@ -139,6 +139,7 @@ class RequestAuditEvent(AuditEvent):
     query_params = TruncatingCharField(_("Query parameters"), null=True, blank=True, max_length=2048)
     request_type = TruncatingCharField(_("Scheme"), null=True, blank=True, max_length=10)
     user_agent = TruncatingCharField(_("User agent"), max_length=512, blank=True, default="")
+    session_id = TruncatingCharField(_("Session"), max_length=64, blank=True, default="")
     request_body = models.TextField(_("Request body"), null=True, blank=True)
     request_size = models.BigIntegerField(_("Request size (bytes)"), null=True, blank=True)
     response_body = models.TextField(_("Response body"), null=True, blank=True)
@@ -159,6 +160,7 @@ class RequestAuditEvent(AuditEvent):
             models.Index(fields=["outcome", "id"], name="otel_audit_req_outcome"),
             models.Index(fields=["trace_id", "id"], name="otel_audit_req_trace"),
             models.Index(fields=["datetime", "id"], name="otel_audit_req_time"),
+            models.Index(fields=["session_id", "id"], name="otel_audit_req_session"),
         ]
 
 
@@ -189,6 +191,7 @@ class LoginAuditEvent(AuditEvent):
     username = TruncatingCharField(_("Attempted user name"), max_length=255, blank=True, default="")
     method = TruncatingCharField(_("Method"), max_length=64, blank=True, default="")
     reason = TruncatingCharField(_("Reason"), max_length=255, blank=True, default="")
+    session_id = TruncatingCharField(_("Session"), max_length=64, blank=True, default="")
     request = models.ForeignKey(
         RequestAuditEvent,
         on_delete=models.DO_NOTHING,
@@ -210,6 +213,7 @@ class LoginAuditEvent(AuditEvent):
             models.Index(fields=["outcome", "id"], name="otel_audit_log_outcome"),
             models.Index(fields=["trace_id", "id"], name="otel_audit_log_trace"),
             models.Index(fields=["request", "id"], name="otel_audit_log_request"),
+            models.Index(fields=["session_id", "id"], name="otel_audit_log_session"),
         ]
 
 

@@ -29,11 +29,16 @@ _warned: set[str] = set()
 
 
 def add_own(facts: dict[str, Any], own: Mapping[str, Any]) -> None:
-    """Put ``own`` beside what a view has said; ours count where both have a key."""
+    """Put ``own`` beside what a view has said; ours count where both have a key. The session has a column."""
+    rest = dict(own)
+    if (session := rest.pop(keys.SESSION_ID, None)) is not None:
+        facts["session_id"] = session
+    if not rest:
+        return
     extra = facts.get("extra")
     if extra is not None and not isinstance(extra, dict):
         extra = {"extra_informations": extra}
-    facts["extra"] = {**(extra or {}), **own}
+    facts["extra"] = {**(extra or {}), **rest}
 
 
 def untrusted_headers(forwarded_for: str | None, forwarded: str | None, redactor: Redactor) -> dict[str, str]:

@@ -59,7 +59,7 @@ class RequestAdmin(AuditAdmin):
             ),
         ),
         _ACTOR,
-        (gettext_lazy("Client"), ("ip_addresses", "user_agent", "request_type")),
+        (gettext_lazy("Client"), ("ip_addresses", "user_agent", "session_id", "request_type")),
         (gettext_lazy("Error"), ("error_type", "error_message_shown", "error_stacktrace_shown")),
         (
             gettext_lazy("Bodies"),
@@ -142,6 +142,7 @@ class LoginAdmin(AuditAdmin):
                 "username",
                 "method",
                 "reason",
+                "session_id",
                 "request_shown",
             ),
         ),

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.utils.encoding import force_bytes
 
 from otel_audit import attributes as keys
+from otel_audit.own_facts import add_own
 from otel_audit.request_scope import RequestScope, described
 
 __all__ = ["identify", "note_session", "session_fingerprint"]
@@ -40,7 +41,7 @@ def note_session(scope: RequestScope | None, request: Any, facts: dict[str, Any]
     if scope is not None:
         scope.own.update(found)
     if facts is not None and found:
-        facts["extra"] = {**found, **(facts.get("extra") or {})}
+        add_own(facts, found)
 
 
 def identify(scope: RequestScope) -> None:
@@ -56,7 +57,7 @@ def identify(scope: RequestScope) -> None:
     about = {name: value for name, value in scope.own.items() if name == keys.SESSION_ID or name in _WHO}
     for _, facts in scope.logins:
         if told := _told(facts, about):
-            facts["extra"] = {**told, **(facts.get("extra") or {})}
+            add_own(facts, told)
         if acquired and (facts["action"], facts["outcome"]) == ("LOGIN", keys.OUTCOME_SUCCESS):
             # Nobody has shown a password of the user: another one has opened this session.
             name = found.get(keys.AUDIT_IMPERSONATOR_NAME, "")

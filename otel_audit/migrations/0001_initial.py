@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
                 ('query_params', otel_audit.fields.TruncatingCharField(blank=True, max_length=2048, null=True, verbose_name='Query parameters')),
                 ('request_type', otel_audit.fields.TruncatingCharField(blank=True, max_length=10, null=True, verbose_name='Scheme')),
                 ('user_agent', otel_audit.fields.TruncatingCharField(blank=True, default='', max_length=512, verbose_name='User agent')),
+                ('session_id', otel_audit.fields.TruncatingCharField(blank=True, default='', max_length=64, verbose_name='Session')),
                 ('request_body', models.TextField(blank=True, null=True, verbose_name='Request body')),
                 ('request_size', models.BigIntegerField(blank=True, null=True, verbose_name='Request size (bytes)')),
                 ('response_body', models.TextField(blank=True, null=True, verbose_name='Response body')),
@@ -61,7 +62,7 @@ class Migration(migrations.Migration):
                 'abstract': False,
                 'base_manager_name': 'objects',
                 'default_permissions': ('view',),
-                'indexes': [models.Index(fields=['user', 'id'], name='otel_audit_req_user'), models.Index(fields=['route', 'id'], name='otel_audit_req_route'), models.Index(fields=['status_code', 'id'], name='otel_audit_req_status'), models.Index(fields=['outcome', 'id'], name='otel_audit_req_outcome'), models.Index(fields=['trace_id', 'id'], name='otel_audit_req_trace'), models.Index(fields=['datetime', 'id'], name='otel_audit_req_time')],
+                'indexes': [models.Index(fields=['user', 'id'], name='otel_audit_req_user'), models.Index(fields=['route', 'id'], name='otel_audit_req_route'), models.Index(fields=['status_code', 'id'], name='otel_audit_req_status'), models.Index(fields=['outcome', 'id'], name='otel_audit_req_outcome'), models.Index(fields=['trace_id', 'id'], name='otel_audit_req_trace'), models.Index(fields=['datetime', 'id'], name='otel_audit_req_time'), models.Index(fields=['session_id', 'id'], name='otel_audit_req_session')],
             },
         ),
         migrations.CreateModel(
@@ -126,6 +127,7 @@ class Migration(migrations.Migration):
                 ('username', otel_audit.fields.TruncatingCharField(blank=True, default='', max_length=255, verbose_name='Attempted user name')),
                 ('method', otel_audit.fields.TruncatingCharField(blank=True, default='', max_length=64, verbose_name='Method')),
                 ('reason', otel_audit.fields.TruncatingCharField(blank=True, default='', max_length=255, verbose_name='Reason')),
+                ('session_id', otel_audit.fields.TruncatingCharField(blank=True, default='', max_length=64, verbose_name='Session')),
                 ('request', models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='logins', to='otel_audit.requestauditevent', verbose_name='Request')),
             ],
             options={
@@ -254,6 +256,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='loginauditevent',
             index=models.Index(fields=['request', 'id'], name='otel_audit_log_request'),
+        ),
+        migrations.AddIndex(
+            model_name='loginauditevent',
+            index=models.Index(fields=['session_id', 'id'], name='otel_audit_log_session'),
         ),
         migrations.AddIndex(
             model_name='stepauditevent',

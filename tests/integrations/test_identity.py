@@ -19,13 +19,12 @@ from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.urls("tests.integrations.urls"), pytest.mark.django_db]
 
-SESSION = "session.id"
 AUDIT = {"DATABASE": "audit"}
 
 
 def fingerprints(rows: list[Any]) -> list[str | None]:
     """Return the fingerprint of the session of each row."""
-    return [(row.extra_informations or {}).get(SESSION) for row in rows]
+    return [row.session_id or None for row in rows]
 
 
 def test_sign_in_and_its_later_requests_share_the_fingerprint_of_the_session(
@@ -173,4 +172,5 @@ def test_hijack_history_of_another_shape_names_nobody(
 
     client.get("/hello/")
 
-    assert list(records.requests[0].extra_informations) == [SESSION]
+    assert records.requests[0].extra_informations is None
+    assert records.requests[0].session_id

@@ -66,7 +66,7 @@ def main() -> None:
         Client().post("/token/refresh/", {"refresh": tokens["refresh"]})
         Client().post("/token/blacklist/", {"refresh": tokens["refresh"]})
         browser.post("/logout/")
-        names = ("status", "action", "user", "username", "method", "extra_informations")
+        names = ("status", "action", "user", "username", "method", "extra_informations", "session_id")
         rows = [[getattr(row, name) for name in names] for row in records.logins]
     sys.stdout.write(json.dumps(rows))
 

@@ -9,6 +9,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import django
 from django.conf import settings
@@ -77,6 +78,12 @@ urlpatterns = [path(prefix, include(urls)) for prefix, urls in library.URLS]
 urlpatterns += [path("hello/", hello), path("admin/", admin.site.urls)]
 
 
+def extra(row: Any) -> Any:
+    """Return what a row says beside its columns, the session's fingerprint among it."""
+    session = {"session.id": row.session_id} if row.session_id else {}
+    return {**(row.extra_informations or {}), **session} or None
+
+
 def main() -> None:
     """Send the requests."""
     setup_test_environment()
@@ -92,8 +99,8 @@ def main() -> None:
                 [row.status, row.action, row.outcome, row.user, row.username, row.method, row.reason, row.actor_name]
                 for row in records.logins
             ],
-            "login_extras": [row.extra_informations for row in records.logins],
-            "requests": [[row.url, row.user, row.actor_name, row.extra_informations] for row in records.requests],
+            "login_extras": [extra(row) for row in records.logins],
+            "requests": [[row.url, row.user, row.actor_name, extra(row)] for row in records.requests],
         }
     sys.stdout.write(json.dumps(found))
 

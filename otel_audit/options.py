@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from otel_audit.client_ip import parse_networks
 from otel_audit.exceptions import ConfigurationError
 from otel_audit.patterns import MAX_PATTERN
-from otel_audit.policy import LEVELS, parse_legacy, parse_rules
+from otel_audit.rules import LEVELS, RULE_KEYS, parse_legacy, parse_rules
 
 __all__ = ["LEGACY_OPTIONS", "OPTIONS", "OTLP_KEYS", "OTLP_LEVELS", "Option", "Read", "shown", "spool_directory"]
 
@@ -222,7 +222,8 @@ OPTIONS: Final[dict[str, Option]] = {
         None,
         _policy,
         "a list of rules such as {'path': r'^/reports/', 'methods': ['GET'], 'level': 'metadata'}; "
-        f"the level is one of {', '.join(LEVELS)}, the path a regex of at most {MAX_PATTERN} characters",
+        f"the level is one of {', '.join(LEVELS)}, path and route a regex of at most {MAX_PATTERN} characters, "
+        f"the keys are {', '.join(RULE_KEYS)}",
     ),
     "REDACT": Option((), _redact, "a list of names such as ['national_id']"),
     "RESOLVE_ACTOR": Option(True, _boolean(True), "True or False"),

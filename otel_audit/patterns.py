@@ -24,8 +24,8 @@ _SINGLE: Final = [[code] for code in _CHARACTERS]
 _PROBES: Final = [*map(chr, range(128)), "é", "中"]
 
 
-def compiled(written: Any) -> re.Pattern[str]:
-    """Return the compiled pattern.
+def compiled(written: Any, key: str = "path") -> re.Pattern[str]:
+    """Return the compiled pattern; ``key`` is where it stands.
 
     Raises:
         ConfigurationError: it is no regular expression, longer than 1000 characters, or repeats a repetition
@@ -34,16 +34,16 @@ def compiled(written: Any) -> re.Pattern[str]:
     """
     text = reprlib.repr(written)
     if not isinstance(written, str):
-        raise ConfigurationError(f"has the path {text}, no regular expression")
+        raise ConfigurationError(f"has the {key} {text}, no regular expression")
     if len(written) > MAX_PATTERN:
-        raise ConfigurationError(f"has a path of {len(written)} characters, more than {MAX_PATTERN}")
+        raise ConfigurationError(f"has a {key} of {len(written)} characters, more than {MAX_PATTERN}")
     try:
         pattern = re.compile(written)
         explosive = any(_explosive(_parser.parse(written)))
     except (re.error, OverflowError, RecursionError) as error:
-        raise ConfigurationError(f"has the path {reprlib.repr(written)}, no regular expression: {error}") from error
+        raise ConfigurationError(f"has the {key} {reprlib.repr(written)}, no regular expression: {error}") from error
     if explosive:
-        raise ConfigurationError(f"has the path {text}, which repeats a repetition: some requests would take for ever")
+        raise ConfigurationError(f"has the {key} {text}, which repeats a repetition: some requests would take for ever")
     return pattern
 
 

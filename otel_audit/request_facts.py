@@ -18,7 +18,7 @@ from otel_audit.conf import conf
 from otel_audit.edges import caught
 from otel_audit.processes import describe_exception
 from otel_audit.redaction import Redactor
-from otel_audit.request_scope import BODY_LIMIT, RequestScope, status_of
+from otel_audit.request_scope import RequestScope, status_of
 from otel_audit.routes import match_ahead
 
 __all__ = ["intent_facts", "request_facts"]
@@ -103,15 +103,16 @@ def _at_the_door(scope: RequestScope, route: str, kwargs: Mapping[str, Any], red
 
 
 def _add_request_body(scope: RequestScope, facts: dict[str, Any], changed: list[str], redactor: Redactor) -> None:
-    if scope.tee is None or not scope.tee.size:
+    if scope.tee is None or not scope.tee.size or not scope.decision.request_body:
         return
     captured = scope.tee.captured()
+    data = captured.data[: scope.decision.limit]
     body = redactor.body(
-        captured.data,
+        data,
         scope.content_type,
         total_size=captured.size,
         sha256=captured.sha256,
-        truncated=captured.truncated,
+        truncated=captured.size > len(data),
     )
     facts["request_body"] = body.text
     changed.extend(f"request_body:{word}" for word in body.changed)
@@ -129,12 +130,13 @@ def _add_response_body(
     content = response.content  # type: ignore[attr-defined]  # every response that does not stream has it
     if not content:
         return
+    limit = scope.decision.limit
     body = redactor.body(
-        content[:BODY_LIMIT],
+        content[:limit],
         response.get("Content-Type", ""),
         total_size=len(content),
         sha256=None,
-        truncated=len(content) > BODY_LIMIT,
+        truncated=len(content) > limit,
     )
     facts["response_body"] = body.text
     changed.extend(f"response_body:{word}" for word in body.changed)

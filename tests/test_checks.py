@@ -746,3 +746,14 @@ def test_migrate_itself_is_not_told_to_migrate(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "argv", ["manage.py", "migrate", "--database", "audit"])
 
     assert findings("W030", databases=["audit"]) == []
+
+
+def test_a_rule_that_leaves_out_more_than_it_may_by_itself_is_pointed_out() -> None:
+    rules = [{"path": "^/a/", "level": "none"}, {"path": "^/b/", "level": "none", "also_excludes": ["errors"]}]
+
+    with override_settings(OTEL_AUDIT={"DATABASE": "audit", "POLICY": rules}):
+        message = finding("W011")
+
+    assert "Rule 2 of OTEL_AUDIT['POLICY'] leaves out even errors" in message.msg
+    assert message.hint is not None
+    assert "also_excludes" in message.hint

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from otel_audit.exceptions import ConfigurationError
 from otel_audit.patterns import MAX_PATTERN, compiled
-from otel_audit.policy import MAX_PATH, Decision, Policy, Rule, parse_legacy, parse_rules
+from otel_audit.policy import MAX_PATH, Decision, Policy
+from otel_audit.rules import MAX_BODY, Facts, Rule, parse_legacy, parse_rules
 
 NOTHING = Decision(record=False, request_body=False, response_body=False)
 METADATA = Decision(record=True, request_body=False, response_body=False)
@@ -252,6 +253,138 @@ def test_nobody_hides_behind_a_long_path() -> None:
     assert rules.decide("/feed/".ljust(MAX_PATH, "a"), "GET") == NOTHING
     assert rules.decide("/feed/".ljust(MAX_PATH + 1, "a"), "GET") == REQUEST
     assert rules.decide("/static/".ljust(MAX_PATH + 1, "a"), "GET") == NOTHING
+
+
+LATE = [
+    ({"route": "^item/"}, Facts(route="item/<int:pk>/"), Facts(route="other/"), Facts()),
+    ({"users": ["ada"]}, Facts(user="ada"), Facts(user="bob"), Facts()),
+    ({"users": ["ada", None]}, Facts(user=""), Facts(user="anonymous"), Facts()),
+    ({"groups": ["auditors", "robots"]}, Facts(groups=frozenset({"robots"})), Facts(groups=frozenset()), Facts()),
+    ({"status": [404, "3xx"]}, Facts(status=301), Facts(status=200), Facts()),
+    ({"status": "2XX"}, Facts(status=299), Facts(status=300), Facts()),
+    ({"status": 404, "users": "ada"}, Facts(user="ada", status=404), Facts(user="ada", status=200), Facts(status=404)),
+]
+
+
+@pytest.mark.parametrize(("condition", "match", "miss", "unknown"), LATE)
+def test_a_condition_on_the_response_is_decided_when_that_is_there(
+    condition: dict[str, Any], match: Facts, miss: Facts, unknown: Facts
+) -> None:
+    rules = policy({"path": "^/a/", **condition, "level": "request_response"}, {"path": "^/a/", "level": "none"})
+
+    assert not rules.decide("/a/", "GET").is_final
+    assert rules.settle("/a/", "GET", match) == BOTH
+    assert rules.settle("/a/", "GET", miss) == NOTHING
+    assert rules.settle("/a/", "GET", unknown) == METADATA
+    assert rules.decide("/b/", "GET").is_final
+
+
+@pytest.mark.parametrize(
+    ("late", "final", "kept"),
+    [
+        ("request_response", "none", BOTH),
+        ("none", "request", REQUEST),
+        ("metadata", "none", METADATA),
+        ("none", "none", NOTHING),
+    ],
+)
+def test_what_a_rule_may_still_ask_for_is_kept_until_then(late: str, final: str, kept: Decision) -> None:
+    rules = policy({"status": ["5xx"], "level": late}, {"level": final})
+
+    decision = rules.decide("/a/", "POST")
+
+    assert decision == kept
+    assert not decision.is_final
+
+
+def test_the_default_policy_counts_where_no_rule_holds_in_the_end() -> None:
+    rules = policy({"status": [404], "level": "none"}, static_url="/static/")
+
+    assert rules.settle("/static/a.css", "GET", Facts(status=200)) == NOTHING
+    assert rules.settle("/shop/", "POST", Facts(status=200)) == BOTH
+    assert rules.settle("/shop/", "POST", Facts(status=404)) == NOTHING
+
+
+def test_a_rule_limits_the_bytes_of_a_body() -> None:
+    rules = policy({"path": "^/a/", "level": "request", "max_body_bytes": 100}, {"path": "^/b/", "level": "request"})
+
+    assert rules.decide("/a/", "GET").limit == 100
+    assert rules.decide("/b/", "GET").limit == MAX_BODY
+    assert rules.decide("/c/", "GET").limit == MAX_BODY
+
+
+def test_a_limit_of_nothing_takes_no_body() -> None:
+    assert policy({"level": "request_response", "max_body_bytes": 0}).decide("/", "GET") == Decision(
+        True, False, False, limit=0
+    )
+
+
+def test_the_largest_limit_that_may_count_is_kept() -> None:
+    rules = policy(
+        {"status": ["5xx"], "level": "request", "max_body_bytes": 500},
+        {"level": "request", "max_body_bytes": 20},
+    )
+
+    assert rules.decide("/", "GET").limit == 500
+    assert rules.settle("/", "GET", Facts(status=200)).limit == 20
+
+
+@pytest.mark.parametrize(
+    ("rules", "by"),
+    [
+        ([{"path": "^/x/", "level": "none"}], "rule 1"),
+        ([{"path": "^/y/", "level": "none"}, {"path": "^/x/", "level": "none", "name": "feed"}], "feed"),
+    ],
+)
+def test_an_exclusion_says_whose_it_is(rules: list[dict[str, Any]], by: str) -> None:
+    assert policy(*rules).decide("/x/", "GET").by == by
+
+
+def test_an_exclusion_by_the_default_policy_says_by_what() -> None:
+    rules = policy(static_url="/static/", only=legacy("^/api/"))
+
+    assert rules.decide("/static/a", "GET").by == "STATIC_URL"
+    assert rules.decide("/shop/", "GET").by == "DRF_AUDIT_TRAIL_REQUEST_AUDIT_URLS"
+
+
+def test_groups_are_asked_for_only_where_a_rule_that_may_win_names_some() -> None:
+    rules = policy(
+        {"path": "^/a/", "level": "metadata"},
+        {"path": "^/[ab]/", "groups": ["auditors"], "level": "none"},
+    )
+
+    assert rules.asks_for_groups("/b/", "GET")
+    assert not rules.asks_for_groups("/a/", "GET")
+    assert not rules.asks_for_groups("/c/", "GET")
+
+
+@pytest.mark.parametrize(
+    ("condition", "wrong"),
+    [
+        ({"route": "("}, "has the route '(', no regular expression"),
+        ({"route": "(a+)+"}, "repeats a repetition"),
+        ({"users": {}}, "has the users {}, no list"),
+        ({"users": [""]}, "has the user '', neither a name nor None"),
+        ({"groups": [None]}, "has the group None"),
+        ({"status": ["6xx"]}, "has the status '6xx'"),
+        ({"status": [True]}, "has the status True"),
+        ({"status": [99]}, "has the status 99"),
+        ({"max_body_bytes": -1}, "has max_body_bytes -1"),
+        ({"max_body_bytes": 65_537}, "has max_body_bytes 65537"),
+        ({"max_body_bytes": True}, "has max_body_bytes True"),
+        ({"also_excludes": ["everything"]}, "has also_excludes 'everything'"),
+        ({"also_excludes": ["errors"], "level": "metadata"}, "has also_excludes with the level 'metadata'"),
+        ({"name": ""}, "has the name ''"),
+        ({"name": "é"}, "has the name 'é'"),
+        ({"name": 3}, "has the name 3"),
+    ],
+)
+def test_a_condition_that_cannot_be_read_is_named(condition: dict[str, Any], wrong: str) -> None:
+    rules, (said,) = parse_rules([{"path": "^/a/", "level": "none", **condition}])
+
+    assert said.startswith("rule 1 ")
+    assert wrong in said
+    assert Policy(rules).decide("/a/", "GET") == METADATA
 
 
 @given(path=st.text(), method=st.text())

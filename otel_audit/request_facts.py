@@ -95,7 +95,7 @@ def _at_the_door(scope: RequestScope, route: str, kwargs: Mapping[str, Any], red
         "method": scope.method,
         "url": _masked_path(scope.path, route, kwargs, redactor),
         "route": route,
-        "query": redactor.query(scope.query) if scope.query else "",
+        "query": redactor.query(scope.query, scope.path) if scope.query else "",
         "scheme": scope.scheme,
         "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.trusted_proxies),
         "user_agent": _masked(redactor, scope.user_agent),
@@ -153,7 +153,7 @@ def _request_size(scope: RequestScope) -> int | None:
 
 
 def _masked_path(path: str, route: str, kwargs: Mapping[str, Any], redactor: Redactor) -> str:
-    if any(redactor.secret_key(name) for name in kwargs):
+    if kwargs and redactor.secret_route(route, kwargs):
         return redactor.route(path, route, kwargs)
     return _masked(redactor, path)
 

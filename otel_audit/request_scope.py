@@ -133,7 +133,7 @@ class RequestScope(Scope):
     def _mask_route(self) -> None:
         """Mask on the span, as it may be forwarded, what the route took from the path and is named like a secret."""
         redactor, span = conf.redactor, self.span
-        if not any(map(redactor.secret_key, self.route_kwargs)) or not getattr(span, "is_recording", bool)():
+        if not redactor.secret_route(self.route, self.route_kwargs) or not getattr(span, "is_recording", bool)():
             return
         found = getattr(span, "attributes", None) or {}
         for key in _PATH_ATTRIBUTES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from otel_audit.redaction.engine import Engine
@@ -25,10 +25,11 @@ _LONGEST_INTEGER: Final = 10**4000  # Python refuses to print longer ones in dec
 
 
 class Copier:
-    """Makes one copy; ``engine`` masks the secrets that stand in strings."""
+    """Makes one copy; ``text`` masks the secrets that stand in strings, ``engine`` those in names."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._text = engine.mask
+    def __init__(self, engine: Engine, text: Callable[[str], str]) -> None:
+        self._text = text
+        self._name = engine.mask
         self._secret = engine.names.secret
         self._mark = engine.marker.mark
         self._keyed = engine.marker.keyed
@@ -48,7 +49,7 @@ class Copier:
         if issubclass(kind, (int, float)):
             return self._number(value)
         if not issubclass(kind, (Mapping, list, tuple, set, frozenset)):
-            return self._string(_as_text(value))
+            return self._string(_as_text(value), self._text)
         if depth >= MAX_DEPTH:
             return f"[cut: nested deeper than {MAX_DEPTH} levels]"
         copy = self._mapping if issubclass(kind, Mapping) else self._items
@@ -64,7 +65,7 @@ class Copier:
                 break
             self._left -= 1
             written = _as_text(key)
-            name = self._string(written)
+            name = self._string(written, self._name)
             while name in copy:
                 name += "'"
             secret = item is not None and not isinstance(item, bool) and item != "" and self._secret(written)
@@ -100,10 +101,10 @@ class Copier:
             return self._mark(written)
         return value if -_EXACT <= value <= _EXACT else str(value)
 
-    def _string(self, text: str) -> str:
+    def _string(self, text: str, mask: Callable[[str], str]) -> str:
         if len(text) > MAX_TEXT:
-            return f"{self._text(text[:MAX_TEXT])}… [cut: {len(text)} characters]"
-        return self._text(text)
+            return f"{mask(text[:MAX_TEXT])}… [cut: {len(text)} characters]"
+        return mask(text)
 
 
 def _whole(value: Any) -> str:

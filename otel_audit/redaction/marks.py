@@ -24,6 +24,8 @@ KEY_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,15})")
 MIN_KEY: Final = 16
 
 _MARK: Final = re.compile(r"\[redacted(?::[a-z0-9-]{1,16}:[0-9a-f]{32})?\]")
+#: Where one is taken for what stands in the place of a value: what follows it belongs to no value.
+_MARK_ALONE: Final = re.compile(_MARK.pattern + r"(?=\Z|[\s,;&\"'<>)\]}\\])")
 _MAX_LAYERS: Final = 4  # JSON in a JSON string in a JSON string …
 _SCHEME: Final = re.compile(r"(?:bearer|basic|token|jwt|digest)\s+(?=\S)", re.IGNORECASE)
 _GROUPED: Final = re.compile(r"[0-9][0-9 \-]{11,22}[0-9]")
@@ -35,8 +37,8 @@ def is_mark(text: str) -> bool:
 
 
 def mark_at(text: str, position: int) -> bool:
-    """Whether a mark begins at ``position``."""
-    return text.startswith("[redacted", position) and _MARK.match(text, position) is not None
+    """Whether a mark begins at ``position``, with nothing that belongs to it behind it."""
+    return text.startswith("[redacted", position) and _MARK_ALONE.match(text, position) is not None
 
 
 class Marker:

@@ -64,10 +64,9 @@ _KEY_HINTS: Final = tuple(
         r"k-(?<=sk-)",
         r"gl[a-z]{2,5}-",
         r"v(?:s\.(?<=hvs\.))",
-        r"K(?:U-(?<=HRKU-))",
+        r"K(?:U-(?<=HRKU-)|(?<=SK)[0-9a-f]{32})",
         r"q(?:0[a-z]{3}-)",
         r"p(?:i[0-9a-f]{32}(?<=dapi.{32}))",
-        r"SK[0-9a-f]{32}",
         r"-(?:us[0-9]|[0-9a-f]{32})",
         r"//0(?<=1//0)",
         r"\$(?:(?<=\d\$)|(?<=pt\$)|2[aby]\$)",
@@ -201,7 +200,7 @@ def card_number(written: str) -> bool:
 def _mask_jwt(match: re.Match[str], marker: Marker) -> str:
     parts = match[0].split(".")
     if len(parts) >= 3 or (len(parts) == 2 and parts[1].startswith("eyJ")):
-        return marker.mark(match[0])
+        return marker.mark(match[0].rstrip("."))
     return match[0]
 
 

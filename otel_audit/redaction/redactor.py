@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from otel_audit.redaction.marks import Marker
 from otel_audit.redaction.names import Names
 from otel_audit.redaction.payloads import Body, mask_body
 from otel_audit.redaction.queries import mask_query
+from otel_audit.text import storable
 
 __all__ = ["Redactor"]
 
@@ -24,9 +25,17 @@ class Redactor:
     Args:
         extra_keys: names of secrets beside the built-in ones; case, dashes and underscores do not matter.
         marker: makes what stands in the place of a secret.
+        own: the site's own redaction, called with every text when the built-in one has masked it; never raises.
     """
 
-    def __init__(self, extra_keys: Iterable[str] = (), marker: Marker | None = None) -> None:
+    def __init__(
+        self,
+        extra_keys: Iterable[str] = (),
+        marker: Marker | None = None,
+        own: Callable[[str], str] | None = None,
+    ) -> None:
+        self.marks = (marker or Marker()).all
+        self._own = own
         self._names = Names(extra_keys)
         self._engine = Engine(self._names, marker or Marker())
 
@@ -43,7 +52,8 @@ class Redactor:
 
     def text(self, value: str) -> str:
         """Return ``value`` with every secret in it masked; the same object when there is none."""
-        return self._engine.mask(value)
+        masked = self._engine.mask(value)
+        return masked if self._own is None or not masked else self._own(masked)
 
     def query(self, raw: str, path: str = "") -> str:
         """Return a raw query string or form with its secrets masked, everything else byte for byte.
@@ -52,11 +62,12 @@ class Redactor:
             raw: the query string.
             path: where it was sent to, as ``code`` and ``state`` are secrets on the way back from an OAuth provider.
         """
-        return mask_query(raw, self._engine, path)
+        masked = mask_query(raw, self._engine, path)
+        return masked if self._own is None or not masked else self._own(masked)
 
     def value(self, obj: object) -> Any:
         """Return a JSON-able copy of ``obj`` without its secrets."""
-        return Copier(self._engine).copy(obj)
+        return Copier(self._engine, self.text).copy(obj)
 
     def headers(self, mapping: Mapping[str, str]) -> dict[str, str]:
         """Return a copy of headers with the secret ones masked."""
@@ -88,7 +99,13 @@ class Redactor:
             sha256: of all of them, in hex; None where nobody hashed them.
             truncated: whether ``raw`` is less than all.
         """
-        return mask_body(raw, content_type, self._engine, total_size=total_size, sha256=sha256, truncated=truncated)
+        body = mask_body(raw, content_type, self._engine, total_size=total_size, sha256=sha256, truncated=truncated)
+        if self._own is None or not body.text:
+            return body
+        text = self._own(body.text)
+        if text == body.text:
+            return body
+        return Body(storable(text), tuple(dict.fromkeys(("redacted", *body.changed))))
 
 
 def _mask_parameter(path: str, route: str, name: str, value: str, mark: str) -> str:

@@ -80,7 +80,8 @@ class Values:
         if opener is not None:
             return self._quoted(opener, limit, in_string=not key_quote)
         if text[position] in "[{(":
-            return self._all(position, self._container_end(position, max(0, len(key_quote) - 1), limit), key_quote)
+            end = self._container_end(position, max(0, len(key_quote) - 1), limit)
+            return self._all(position, self._bare_end(end, limit), key_quote)
         elsewhere = not (same_line or self._json or text[position] in "-0123456789")
         if elsewhere or _LITERAL.match(text, position, limit) is not None:
             return None

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from argparse import ArgumentTypeError
@@ -40,7 +41,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the subcommands."""
         commands = parser.add_subparsers(
-            dest="subcommand", required=True, metavar="doctor | status | drain | report | policy"
+            dest="subcommand", required=True, metavar="doctor | status | drain | report | policy | mark"
         )
         commands.add_parser("doctor", help="Send a record through the whole pipeline and say which step fails.")
         status = commands.add_parser("status", help="Say how many records were captured, stored, are pending or lost.")
@@ -61,6 +62,7 @@ class Command(BaseCommand):
             "--since", type=_moment, metavar="TIME", help="Leave out what began before: ISO date or time."
         )
         report.add_argument("--until", type=_moment, metavar="TIME", help="Leave out what began at or after.")
+        commands.add_parser("mark", help="Print what stands in the place of a secret, read from standard input.")
         policy = commands.add_parser("policy", help="List the rules, or say which one decides about a request.")
         policy.add_argument("--explain", nargs=2, metavar=("METHOD", "PATH"), help="The request, as in GET /api/x/.")
         policy.add_argument("--route", help="Its route; looked up where this is not given.")
@@ -78,8 +80,8 @@ class Command(BaseCommand):
         from otel_audit.doctor import FAILED, OK, SKIPPED, examine
 
         marks = {
-            OK: self.style.SUCCESS(self._mark("✓", "ok")),
-            FAILED: self.style.ERROR(self._mark("✗", "FAILED")),
+            OK: self.style.SUCCESS(self._sign("✓", "ok")),
+            FAILED: self.style.ERROR(self._sign("✗", "FAILED")),
             SKIPPED: self.style.NOTICE("-"),
         }
         failed = 0
@@ -91,7 +93,7 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{failed} {'step' if failed == 1 else 'steps'} failed.")
 
-    def _mark(self, sign: str, word: str) -> str:
+    def _sign(self, sign: str, word: str) -> str:
         """Return ``sign``, or ``word`` for a terminal that cannot show it."""
         return sign if self._showable(sign) == sign else word
 
@@ -215,6 +217,17 @@ class Command(BaseCommand):
         facts = Facts(options["route"], options["user"], groups, options["status"])
         for line in explain(method.upper(), url.partition("?")[0], facts):
             self._say(line)
+
+    # ── mark ────────────────────────────────────────────────────────────────────────────────────
+
+    def _mark(self, options: dict[str, Any]) -> None:
+        # Not from the command line, which every user of the machine can see.
+        secret = getpass.getpass("Secret: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
+        marks = conf.redactor.marks(secret)
+        if not marks:
+            raise CommandError('There is no key: every mark is "[redacted]". Set OTEL_AUDIT["REDACT"]["hmac"].')
+        for mark in marks:
+            self._say(mark)
 
 
 def _shown(value: Any) -> str:

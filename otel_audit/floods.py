@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
+from time import monotonic
 from typing import Final
 
 __all__ = ["INTERVAL_S", "Flood"]
@@ -22,7 +22,7 @@ class Flood:
     def due(self, key: str) -> int:
         """Count one more of ``key``; return how many to speak of now, 0 where the last time is not a minute ago."""
         self._counts[key] += 1
-        now = time.monotonic()
+        now = monotonic()
         if now - self._spoke_at.get(key, -INTERVAL_S) < INTERVAL_S:
             return 0
         if len(self._spoke_at) >= _MAX_KEYS:

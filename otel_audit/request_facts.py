@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final
 
 from django.http import HttpResponseBase
@@ -16,8 +17,9 @@ from otel_audit import attributes as keys
 from otel_audit.client_ip import client_address, parse_networks
 from otel_audit.conf import conf
 from otel_audit.edges import caught
+from otel_audit.originals import original
 from otel_audit.processes import describe_exception
-from otel_audit.redaction import Redactor
+from otel_audit.redaction import Body, Redactor
 from otel_audit.request_scope import RequestScope, status_of
 from otel_audit.routes import match_ahead
 
@@ -115,7 +117,8 @@ def _add_request_body(scope: RequestScope, facts: dict[str, Any], changed: list[
         truncated=captured.size > len(data),
     )
     facts["request_body"] = body.text
-    changed.extend(f"request_body:{word}" for word in body.changed)
+    if body.changed:
+        _note_changes("request_body", body, captured.size, captured.sha256, changed)
 
 
 def _add_response_body(
@@ -139,7 +142,14 @@ def _add_response_body(
         truncated=len(content) > limit,
     )
     facts["response_body"] = body.text
-    changed.extend(f"response_body:{word}" for word in body.changed)
+    if body.changed:
+        known = body.changed != ("redacted",)
+        _note_changes("response_body", body, len(content), sha256(content).hexdigest() if known else None, changed)
+
+
+def _note_changes(column: str, body: Body, size: int, digest: str | None, changed: list[str]) -> None:
+    changed.extend(f"{column}:{word}" for word in body.changed)
+    changed.extend(original(column, size, None if "redacted" in body.changed else digest))
 
 
 def _request_size(scope: RequestScope) -> int | None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from opentelemetry import propagate, trace
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBasedTraceIdRatio, TraceIdRatioBased
 
 from otel_audit.checks import CHECKS
@@ -27,7 +28,7 @@ from otel_audit.checks.registry import check
 from otel_audit.conf import DEFAULTS
 from otel_audit.middleware import GUARD_PATH, OTEL_PATH, AuditMiddleware
 from otel_audit.options import LEGACY_OPTIONS
-from otel_audit_exporters import AuditSampler
+from otel_audit_exporters import AuditSampler, DatabaseSpanExporter, RedactingSpanExporter
 from tests.empty_database import no_tables
 from tests.test_conf import JSON
 
@@ -772,3 +773,41 @@ def test_a_rule_that_leaves_out_more_than_it_may_by_itself_is_pointed_out() -> N
     assert "Rule 2 of OTEL_AUDIT['POLICY'] leaves out even errors" in message.msg
     assert message.hint is not None
     assert "also_excludes" in message.hint
+
+
+class Wrapping:
+    """An exporter of the site's own around another one."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+
+@pytest.mark.parametrize(
+    ("exporter", "named"),
+    [
+        (ConsoleSpanExporter(), "ConsoleSpanExporter"),
+        (Wrapping(ConsoleSpanExporter()), "Wrapping"),
+        (RedactingSpanExporter(ConsoleSpanExporter()), None),
+        (Wrapping(RedactingSpanExporter(ConsoleSpanExporter())), None),
+        (DatabaseSpanExporter(), None),
+    ],
+)
+def test_an_exporter_that_sends_secrets_in_clear_is_named(
+    provider: Callable[[Any], None], exporter: Any, named: str | None
+) -> None:
+    site = TracerProvider(shutdown_on_exit=False, sampler=AuditSampler(ALWAYS_ON))
+    site.add_span_processor(SimpleSpanProcessor(exporter))
+    provider(site)
+
+    found = findings("W029")
+
+    assert [f"The span exporter {named} sends" in message.msg for message in found] == [True] * (named is not None)
+    assert [f"RedactingSpanExporter({named}(…))" in str(one.hint) for one in found] == [True] * (named is not None)
+
+
+def test_a_provider_without_exporters_has_none_that_sends_in_clear(provider: Callable[[Any], None]) -> None:
+    provider(TracerProvider(shutdown_on_exit=False))
+    with_processors = findings("W029")
+    provider(trace.NoOpTracerProvider())
+
+    assert with_processors == findings("W029") == []

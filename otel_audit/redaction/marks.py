@@ -27,7 +27,7 @@ _MARK: Final = re.compile(r"\[redacted(?::[a-z0-9-]{1,16}:[0-9a-f]{32})?\]")
 #: Where one is taken for what stands in the place of a value: what follows it belongs to no value.
 _MARK_ALONE: Final = re.compile(_MARK.pattern + r"(?=\Z|[\s,;&\"'<>)\]}\\])")
 _MAX_LAYERS: Final = 4  # JSON in a JSON string in a JSON string …
-_SCHEME: Final = re.compile(r"(?:bearer|basic|token|jwt|digest)\s+(?=\S)", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"\A(?:bearer|basic|token|jwt|digest) +(?=\S)", re.IGNORECASE)
 _GROUPED: Final = re.compile(r"[0-9][0-9 \-]{11,22}[0-9]")
 
 
@@ -58,7 +58,9 @@ class Marker:
         """Return what stands in the place of ``secret``, as it stands in a text."""
         if self._first is None:
             return MASK
-        return secret if is_mark(secret) else _mark(*self._first, _canonical(secret))
+        if secret.startswith("[redacted") and is_mark(secret):
+            return secret
+        return _mark(*self._first, _canonical(secret))
 
     def all(self, secret: str) -> list[str]:
         """Return the mark of ``secret`` by each key, the one in use first."""
@@ -76,13 +78,15 @@ def _canonical(secret: str) -> str:
 
     It may make two values one, never one value two.
     """
-    for _ in range(_MAX_LAYERS):
+    for _ in range(_MAX_LAYERS if "\\" in secret or "&" in secret else 0):
         plain = html.unescape(_unescaped(secret))
         if plain == secret:
             break
         secret = plain
-    secret = _SCHEME.sub("", secret.strip(), count=1)
-    if _GROUPED.fullmatch(secret) is not None:
+    secret = secret.strip()
+    if " " in secret:
+        secret = _SCHEME.sub("", secret, count=1)
+    if secret[:1].isdigit() and _GROUPED.fullmatch(secret) is not None:
         return secret.replace(" ", "").replace("-", "")
     if secret[:1] in ("[", "{"):
         try:

@@ -122,7 +122,7 @@ _ISSUERS: Final = {
     19: re.compile("4|6[02-57]|5[06-8]"),
 }
 _DOUBLED: Final = str.maketrans("0123456789", "0246813579")
-_BEFORE_NUMBER: Final = re.compile(rb"(?:\A|[\[,:])\s*+\Z")
+_MAX_BLANKS: Final = 200
 _AFTER_NUMBER: Final = re.compile(rb"\s*+(?:[\],}]|\Z)")
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 
@@ -252,8 +252,8 @@ def _are_numbers(data: bytes, spans: list[tuple[int, int]], *, json: bool) -> It
     """Tell of each span whether it stands as a number of its own in JSON, not inside a string."""
     string_end = position = 0
     for start, end in spans:
-        before = _BEFORE_NUMBER.search(data, max(0, start - 200), start)
-        if not json or before is None or _AFTER_NUMBER.match(data, end) is None:
+        before = data[max(0, start - _MAX_BLANKS) : start].rstrip() if json else b'"'
+        if not (before[-1:] in b"[,:" if before else start <= _MAX_BLANKS) or _AFTER_NUMBER.match(data, end) is None:
             yield False
             continue
         while string_end <= start and (string := _STRING.search(data, position, start + 1)) is not None:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
+from otel_audit.patterns import MAX_PATH
 from otel_audit.rules import MAX_BODY, Facts, Rule
 
 __all__ = ["MAX_PATH", "REQUEST_URLS", "STATIC", "Decision", "Policy", "label"]
 
 UNSAFE_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-#: A longer path is not shown to any pattern, as a regex may take time in the square of its length. The
-#: default policy applies to it, so that nobody hides behind a long path.
-MAX_PATH: Final = 2048
 #: What no link of a site has and a probe may: a dot segment, a control character. "$" matches before a line's end too.
 _ODD: Final = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|\Z)|[\x00-\x1f\x7f]")
 
@@ -102,6 +100,7 @@ class Policy:
         """Return the rules, by position from 1, whose path and methods match, up to the first that has no other
         condition."""
         found: list[tuple[int, Rule]] = []
+        # The default policy applies to a longer one, so that nobody hides behind a long path.
         if self.rules and len(path) <= MAX_PATH:
             for position, rule in enumerate(self.rules, 1):
                 if rule.matches(path, method):

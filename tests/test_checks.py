@@ -183,7 +183,7 @@ def test_an_unknown_key_is_named_with_the_nearest_right_one(key: Any, hint: str)
         ("E017", "POLICY", {"level": "none"}, "is no list of rules"),
         ("E017", "POLICY", [{"level": "all"}], "rule 1 has the level 'all', none of none, metadata"),
         ("E017", "POLICY", [{"path": "(", "level": "none"}], "rule 1 has the path '(', no regular expression"),
-        ("E017", "POLICY", [{"path": "(a*)*", "level": "none"}], "which repeats a repetition"),
+        ("E017", "POLICY", [{"path": "(a*)*", "level": "none"}], "in too many ways"),
         ("E017", "POLICY", [{"pth": "^/", "level": "none"}], "rule 1 has the unknown key 'pth'"),
         ("E018", "REDACT", ["ssn", 5], "5 is no name of a key"),
         ("E018", "REDACT", {"keys": []}, "it has the unknown key 'keys'"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import string
 import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_audit import ambiguity
 from otel_audit.exceptions import ConfigurationError
 from otel_audit.patterns import MAX_PATTERN, compiled
 from otel_audit.policy import MAX_PATH, Decision, Policy
@@ -142,7 +146,7 @@ def test_the_ancestors_lists_take_bodies_away(entry: Any, path: str, method: str
         ({"path": "^/a/", "level": "none", "methods": ["G T"]}, "has the method 'G T'", METADATA, REQUEST),
         ({"path": "(", "level": "none"}, "no regular expression", METADATA, METADATA),
         ({"path": 3, "level": "none"}, "has the path 3, no regular expression", METADATA, METADATA),
-        ({"path": "(a+)+$", "level": "none"}, "repeats a repetition", METADATA, METADATA),
+        ({"path": "(a+)+$", "level": "none"}, "in too many ways", METADATA, METADATA),
         ("^/a/", "is '^/a/', no dict", METADATA, METADATA),
         (None, "is None, no dict", METADATA, METADATA),
     ],
@@ -202,10 +206,26 @@ def test_an_ancestors_list_that_is_none_matches_everything() -> None:
         r"(x[a-z]+)+",
         r"(a|b*)*",
         r"(.*?)*x",
+        r"(a|aa)+$",
+        r"(a|a?)+$",
+        r"(a|ab|b)*c",
+        r"(.*a){20}",
+        r"(a?){60}a{60}",
+        r"^(.*?,){11}P",
+        r"(?>(a|aa)+b)",
+        r"(?:(?!(a|aa)+c)x)",
+        r"(é|éé)+$",
+        r"([ш-я]|шш)+$",
+        r"(\u0448|\u0448\u0448)+$",
+        r"^(([a-z])+.)+[A-Z]([a-z])+$",
+        r"(?i)(K|\u212ak?)+$",
+        r".*.*.*x",
+        r"^/.*/.*/.*/$",
+        r"(a+|b)?(?(1)(c|cc)+$|d)",
     ],
 )
 def test_a_pattern_that_takes_exponential_time_is_refused(pattern: str) -> None:
-    with pytest.raises(ConfigurationError, match="repeats a repetition"):
+    with pytest.raises(ConfigurationError, match="in too many ways"):
         compiled(pattern)
 
 
@@ -221,6 +241,16 @@ def test_a_pattern_that_takes_exponential_time_is_refused(pattern: str) -> None:
         r"([a-z]+[0-9])*",
         r"(?>a+)+",
         r"^/\d{4}/(\d{2}/)*",
+        r"^/[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}/$",
+        r"^/api/.*/items/.*/lines/.*$",
+        r"^/api/.*/.*/.*",
+        r"([a-z]{1,63}\.)+com",
+        r"(\s*\w+\s*,)+",
+        r"^/(?P<lang>[a-z]+)/(?P=lang)/",
+        r"^(?P<a>x)(?(a)y|z)",
+        r"^/a*+b++$",
+        r"a{1000}",
+        r"^/(?:" + "|".join(f"page-{number}" for number in range(60)) + ")/",
         r"",
     ],
 )
@@ -239,6 +269,26 @@ def test_a_pattern_that_was_taken_is_done_soon_with_the_longest_path(pattern: st
     rules.decide(path, "GET")
 
     assert time.monotonic() - began < 2
+
+
+def test_a_pattern_of_which_nothing_can_be_said_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="too involved to be shown harmless"):
+        compiled("((((a{8}){8}){8}){8})")
+
+    monkeypatch.setattr(ambiguity, "_MAX_VISITS", 50)
+    with pytest.raises(ConfigurationError, match="too involved to be shown harmless"):
+        compiled("(?:" + "|".join(f"[^{letter}]{letter}" for letter in string.ascii_letters) + ")*")
+
+
+@given(st.from_regex(re.compile(r"[ab.]([ab.|*+?(){}0-3,^$]|\(\?:){0,25}")))
+@settings(max_examples=200, deadline=None)
+def test_every_pattern_is_taken_or_refused_soon(pattern: str) -> None:
+    began = time.process_time()
+
+    with contextlib.suppress(ConfigurationError):
+        compiled(pattern)
+
+    assert time.process_time() - began < 5
 
 
 def test_a_pattern_of_a_thousand_characters_is_the_longest() -> None:
@@ -362,7 +412,7 @@ def test_groups_are_asked_for_only_where_a_rule_that_may_win_names_some() -> Non
     ("condition", "wrong"),
     [
         ({"route": "("}, "has the route '(', no regular expression"),
-        ({"route": "(a+)+"}, "repeats a repetition"),
+        ({"route": "(a+)+"}, "in too many ways"),
         ({"users": {}}, "has the users {}, no list"),
         ({"users": [""]}, "has the user '', neither a name nor None"),
         ({"groups": [None]}, "has the group None"),

@@ -222,6 +222,10 @@ def test_an_ancestors_list_that_is_none_matches_everything() -> None:
         r".*.*.*x",
         r"^/.*/.*/.*/$",
         r"(a+|b)?(?(1)(c|cc)+$|d)",
+        r"(?:(?:aa){2,}){1,3}x",
+        r"(?:(?:a|.){8}){8}x",
+        r"(?:(?>(?>b))\w(?:(?>[ab]))+){12}x",
+        r"(?:(?:(?=a[ab])|[ab]){2,}){2}$",
     ],
 )
 def test_a_pattern_that_takes_exponential_time_is_refused(pattern: str) -> None:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, Final
 
 from otel_audit.automaton import Automaton, TooInvolvedError
 
 __all__ = ["TooInvolvedError", "is_catastrophic"]
 
-_MAX_VISITS: Final = 200_000
+_MAX_VISITS: Final = 500_000
 #: An expression may take so many steps of the engine at the worst; it does some 50 million in a second.
 _MAX_STEPS: Final = 10**8
 
@@ -34,14 +35,14 @@ def is_catastrophic(tree: Any, longest: int) -> bool:
     Raises:
         TooInvolvedError: it is too large to tell.
     """
-    waiting, seen = [tree], set()
+    waiting, seen, visits = [tree], set(), count()
     while waiting:
         automaton = Automaton(waiting.pop())
         for part in automaton.apart:
             if repr(part) not in seen:
                 seen.add(repr(part))
                 waiting.append(part)
-        search = _Search(automaton)
+        search = _Search(automaton, visits)
         if automaton.has_empty_rounds or search.reads_in_two_ways() or search.steps(longest) > _MAX_STEPS:
             return True
     return False
@@ -50,10 +51,11 @@ def is_catastrophic(tree: Any, longest: int) -> bool:
 class _Search:
     """Looks for texts that an automaton can read in several ways."""
 
-    def __init__(self, automaton: Automaton) -> None:
+    def __init__(self, automaton: Automaton, visits: Iterator[int]) -> None:
         self._reads = automaton.reads
         self._follow = automaton.follow
-        self._visits = 0
+        self._visits = visits
+        self._known_behind: dict[int, set[int]] = {}
         #: What can be read behind each place, as bits.
         self._reached = self._closure()
         self._loops = list(self._all_loops())
@@ -174,23 +176,31 @@ class _Search:
         return 0
 
     def _behind(self, place: int) -> set[int]:
-        return {other for other in range(len(self._reached)) if self._reaches(place, other)}
+        self._visit()
+        found = self._known_behind.get(place)
+        if found is None:
+            found = {other for other in range(len(self._reached)) if self._reaches(place, other)}
+            self._known_behind[place] = found
+        return found
 
-    def _after(self, places: tuple[int, ...], allowed: tuple[Any, ...]) -> Iterator[tuple[int, ...]]:
-        """Yield where all of ``places`` can go by one character."""
+    def _after(self, places: tuple[int, ...], allowed: tuple[Any, ...]) -> list[tuple[int, ...]]:
+        """Return where all of ``places`` can go by one character."""
         found: list[tuple[tuple[int, ...], int]] = [((), -1)]
         for place, inside in zip(places, allowed, strict=True):
+            following = [after for after in self._follow[place] if after in inside]
             found = [
                 ((*before, after), shared)
                 for before, bits in found
-                for after in self._follow[place]
-                if after in inside and (shared := bits & self._reads[after])
+                for after in self._each(following)
+                if (shared := bits & self._reads[after])
             ]
-        for after, _ in found:
+        return [after for after, _ in found]
+
+    def _each(self, places: list[int]) -> Iterator[int]:
+        for place in places:
             self._visit()
-            yield after
+            yield place
 
     def _visit(self) -> None:
-        self._visits += 1
-        if self._visits > _MAX_VISITS:
+        if next(self._visits) > _MAX_VISITS:
             raise TooInvolvedError

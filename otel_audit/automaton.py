@@ -14,6 +14,7 @@ __all__ = ["Automaton", "TooInvolvedError"]
 #: A repetition with at most so many rounds is written out; one with more counts as one without end.
 _WRITTEN_OUT: Final = 8
 _MAX_PLACES: Final = 2000
+_MAX_WORK: Final = 200_000
 
 _REPEATS: Final = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
 _CHARACTERS: Final = (
@@ -55,6 +56,7 @@ class Automaton:
         self.has_empty_rounds = False
         self._state = tree.state
         self._rounds = 1
+        self._work = 0
         self.last = self._sequence(tree).last
 
     def _sequence(self, items: Any) -> _Part:
@@ -64,6 +66,7 @@ class Automaton:
         return whole
 
     def _item(self, code: Any, argument: Any) -> _Part:
+        self._count()
         if code in _CHARACTERS:
             return self._place(_bits(self._state, code, argument))
         if (ways := _ways(code, argument)) is not None:
@@ -138,7 +141,13 @@ class Automaton:
         for place, ways in last.items():
             follow = self.follow[place]
             for next_place, more in first.items():
+                self._count()
                 follow[next_place] = min(2, follow.get(next_place, 0) + ways * more)
+
+    def _count(self) -> None:
+        self._work += 1
+        if self._work > _MAX_WORK:
+            raise TooInvolvedError
 
 
 def _ways(code: Any, argument: Any) -> list[Any] | None:

@@ -1,23 +1,29 @@
-"""``python -m benchmarks [--rounds N] [--requests N]``: print what an audited request costs."""
+"""``python -m benchmarks [--rounds N] [--requests N] [requests] [redaction]``: print what auditing costs."""
 
 from __future__ import annotations
 
 import argparse
 import platform
 
-from benchmarks import requests
+from benchmarks import redaction, requests
+
+WHAT = ("requests", "redaction")
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What an audited request costs.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What auditing costs.")
+    parser.add_argument("what", nargs="*", choices=(*WHAT, []), help="what to measure (default: all)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds, each with every variant once (default 15)")
     parser.add_argument("--requests", type=int, default=150, help="requests per variant and round (default 150)")
     arguments = parser.parse_args()
-    print(
-        f"Python {platform.python_version()}, {platform.machine()}, {arguments.rounds} rounds of {arguments.requests}"
-    )
-    print(requests.table(requests.measure(arguments.rounds, arguments.requests)))
+    what = arguments.what or WHAT
+    print(f"Python {platform.python_version()}, {platform.machine()}")
+    if "redaction" in what:
+        print(f"\nRedaction of a body, medians\n\n{redaction.table()}")
+    if "requests" in what:
+        print(f"\nRequests, {arguments.rounds} rounds of {arguments.requests}\n")
+        print(requests.table(requests.measure(arguments.rounds, arguments.requests)))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from django.conf import Settings, settings
 from django.core.signals import setting_changed
 from django.db import connections
 
-from otel_audit.options import LEGACY_OPTIONS, OPTIONS, Option, shown, spool_directory
+from otel_audit.options import LEGACY_OPTIONS, OPTIONS, Option, Redaction, shown, spool_directory
+from otel_audit.own_redaction import redactor
 from otel_audit.policy import Policy
-from otel_audit.redaction import Redactor
+from otel_audit.redaction import Redactor, sensitive_names
 
 __all__ = ["DEFAULTS", "LEGACY_NAMES", "AuditSettings", "conf", "database_fingerprint", "in_test_environment"]
 
@@ -72,8 +73,8 @@ class AuditSettings:
     drain = _Key[str]("DRAIN")
     #: Upper limit of the spool directory in bytes.
     spool_max_bytes = _Key[int]("SPOOL_MAX_BYTES")
-    #: Names of secrets beside the built-in ones.
-    redact_keys = _Key[tuple[str, ...]]("REDACT")
+    #: Names of secrets beside the built-in ones, the site's own callable, the keys of marks.
+    redaction = _Key[Redaction]("REDACT")
     #: Whether the guard resolves the session's user when the view never asked for it.
     resolve_actor = _Key[bool]("RESOLVE_ACTOR")
     #: Networks whose forwarded headers are believed.
@@ -145,11 +146,11 @@ class AuditSettings:
 
     @property
     def redactor(self) -> Redactor:
-        """The redactor for this site's names of secrets, made once."""
-        keys = self.value("REDACT")
+        """The redactor for this site's secrets, made once."""
+        inputs = (self.value("REDACT"), sensitive_names())
         made = self._made.get("redactor")
-        if made is None or made[0][0] is not keys:
-            made = self._made["redactor"] = ((keys,), _redactor(keys))
+        if made is None or made[0][0] is not inputs[0] or made[0][1] is not inputs[1]:
+            made = self._made["redactor"] = (inputs, redactor(*inputs))
         return made[1]
 
     # ── for the checks ──────────────────────────────────────────────────────────────────────────
@@ -257,8 +258,3 @@ def _state_home() -> Path:
 @lru_cache(maxsize=8)
 def _fingerprint(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-@lru_cache(maxsize=8)
-def _redactor(keys: tuple[str, ...]) -> Redactor:
-    return Redactor(keys)

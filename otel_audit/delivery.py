@@ -45,6 +45,9 @@ class Delivery(Protocol):
     def refused(self) -> None:
         """Count a request that was refused as its intent could not be stored."""
 
+    def excluded(self, by: str) -> None:
+        """Count a request that leaves no record, by what of the policy excludes it."""
+
     def request(
         self,
         span: Any,

@@ -15,7 +15,6 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 from otel_audit.request_scope import scope_of
@@ -70,5 +69,5 @@ def _may_see_details(request: HttpRequest) -> bool:
 
 def _leave_out(request: HttpRequest) -> None:
     scope = scope_of(request)
-    if scope is not None and not conf.policy.has_rule(request.path, request.method or ""):
+    if scope is not None:
         scope.left_out = True

@@ -34,6 +34,7 @@ from otel_audit.peers import CARRIER_HEADER, continue_process
 from otel_audit.policy import Decision
 from otel_audit.provider import private_tracer, site_tracer, unwatched_provider
 from otel_audit.request_facts import intent_facts, request_facts
+from otel_audit.request_policy import ask_for_groups, excluded_by, settle, wants_groups
 from otel_audit.request_scope import RequestScope, scope_of, status_of
 from otel_audit.routes import is_health_view
 from otel_audit.scope import current_note, current_request
@@ -231,6 +232,8 @@ class _Passage:
         except Exception:
             caught("guard.resolve_actor")
         self.scope.settle_actor()
+        if not self.scope.decision.is_final and wants_groups(self.scope):
+            ask_for_groups(self.scope)
 
     async def aresolve_actor(self) -> None:
         """Find out who acted, in an event loop."""
@@ -239,6 +242,8 @@ class _Passage:
             if user is not None:
                 await sync_to_async(lambda: user.is_authenticated)()
         self.scope.settle_actor()
+        if not self.scope.decision.is_final and wants_groups(self.scope):
+            await sync_to_async(ask_for_groups)(self.scope)
 
     def finish(self, response: HttpResponseBase) -> None:
         """Emit the record, or see to it that a streaming response does so when it is closed."""
@@ -301,9 +306,12 @@ class _Passage:
             with edge("guard.at_exit"):
                 end(scope)
         scope.finish()
+        if not scope.decision.is_final:
+            settle(scope, status)
         if not scope.is_recorded(status, failed=failed):
             self._end_span(status)
             delivery().withdraw(scope.record_id)
+            delivery().excluded(excluded_by(scope))
             self.receipt = delivery().pump()
             return
         try:

@@ -11,6 +11,7 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from os import PathLike, fspath
 from pathlib import Path
 from string import Formatter
@@ -20,9 +21,22 @@ from urllib.parse import urlsplit
 from otel_audit.client_ip import parse_networks
 from otel_audit.exceptions import ConfigurationError
 from otel_audit.patterns import MAX_PATTERN
-from otel_audit.policy import LEVELS, parse_legacy, parse_rules
+from otel_audit.redaction.marks import KEY_ID, MASK, MIN_KEY
+from otel_audit.redaction.names import Names
+from otel_audit.rules import LEVELS, RULE_KEYS, parse_legacy, parse_rules
 
-__all__ = ["LEGACY_OPTIONS", "OPTIONS", "OTLP_KEYS", "OTLP_LEVELS", "Option", "Read", "shown", "spool_directory"]
+__all__ = [
+    "LEGACY_OPTIONS",
+    "OPTIONS",
+    "OTLP_KEYS",
+    "OTLP_LEVELS",
+    "REDACT_KEYS",
+    "Option",
+    "Read",
+    "Redaction",
+    "shown",
+    "spool_directory",
+]
 
 #: The value to use, and a sentence for each thing that is wrong with what was written.
 Read = tuple[Any, list[str]]
@@ -30,6 +44,7 @@ Read = tuple[Any, list[str]]
 #: Characters of a secret by which a service is known.
 MIN_SECRET: Final = 16
 
+REDACT_KEYS: Final = ("names", "callable", "hmac")
 OTLP_KEYS: Final = ("endpoint", "headers", "protocol", "timeout", "durable", "level")
 OTLP_LEVELS: Final = ("trace", "audit", "full")
 
@@ -113,8 +128,62 @@ def _each(value: Any, accept: Callable[[Any], Any], what: str) -> Read:
     return tuple(taken for _, taken in read if taken is not None), wrong
 
 
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What ``REDACT`` says: names of secrets, the site's own callable, keys of marks as (id, key), the first in use."""
+
+    names: tuple[str, ...] = ()
+    own: Callable[[str], Any] | None = None
+    keys: tuple[tuple[str, bytes], ...] = ()
+
+
 def _redact(value: Any) -> Read:
+    if not isinstance(value, Mapping):
+        names, wrong = _names(value)
+        return Redaction(names), wrong
+    wrong = [f"it has the unknown key {shown(key)}" for key in value if key not in REDACT_KEYS]
+    names, of_names = _names(value.get("names", ()))
+    own, of_own = _own(value.get("callable"))
+    keys, of_keys = _keys(value.get("hmac") or {})
+    return Redaction(names, own, keys), [*wrong, *of_names, *of_own, *of_keys]
+
+
+def _names(value: Any) -> Read:
     return _each(value, lambda item: item if isinstance(item, str) and item.strip() else None, "name of a key")
+
+
+def _own(value: Any) -> Read:
+    """Read a callable or the dotted path of one. In the place of one that is wrong, everything is masked."""
+    if value is None or callable(value):
+        return value, []
+    if not isinstance(value, str) or "." not in value:
+        return _everything, [f"its 'callable' is {shown(value)}, neither a function nor the dotted path of one"]
+    module, _, name = value.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # the site's module may raise anything
+        return _everything, [f"its 'callable' {value!r} cannot be imported ({type(error).__name__})"]
+    return (found, []) if callable(found) else (_everything, [f"its 'callable' {value!r} is no function"])
+
+
+def _everything(text: str) -> str:
+    return MASK
+
+
+def _keys(value: Any) -> Read:
+    """Read key id → key. No message shows a key."""
+    if not isinstance(value, Mapping):
+        return (), [f"its 'hmac' is a {type(value).__name__}, no dict of keys"]
+    keys: list[tuple[str, bytes]] = []
+    wrong: list[str] = []
+    for name, key in value.items():
+        if not isinstance(name, str) or KEY_ID.fullmatch(name) is None or Names().suspected(f"{name}:"):
+            wrong.append(f"its 'hmac' has the key id {shown(name)}, no 1 to 16 lower-case letters, digits and dashes")
+        elif not isinstance(key, str | bytes) or len(key) < MIN_KEY:
+            wrong.append(f"its 'hmac' key {name!r} is shorter than {MIN_KEY} characters")
+        else:
+            keys.append((name, key.encode() if isinstance(key, str) else key))
+    return tuple(keys), wrong
 
 
 def _trusted_proxies(value: Any) -> Read:
@@ -245,9 +314,15 @@ OPTIONS: Final[dict[str, Option]] = {
         None,
         _policy,
         "a list of rules such as {'path': r'^/reports/', 'methods': ['GET'], 'level': 'metadata'}; "
-        f"the level is one of {', '.join(LEVELS)}, the path a regex of at most {MAX_PATTERN} characters",
+        f"the level is one of {', '.join(LEVELS)}, path and route a regex of at most {MAX_PATTERN} characters, "
+        f"the keys are {', '.join(RULE_KEYS)}",
     ),
-    "REDACT": Option((), _redact, "a list of names such as ['national_id']"),
+    "REDACT": Option(
+        (),
+        _redact,
+        "a list of names such as ['national_id'], or a dict such as {'names': ['national_id'], "
+        "'callable': 'shop.audit.redact', 'hmac': {'2026': '…'}}",
+    ),
     "RESOLVE_ACTOR": Option(True, _boolean(True), "True or False"),
     "TRUSTED_PROXIES": Option(
         (), _trusted_proxies, "a list of networks such as ['10.0.0.0/8', '::1'], or 'unix:' for a UNIX socket"

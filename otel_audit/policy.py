@@ -1,73 +1,52 @@
 """How much of a request is recorded: an ordered list of rules, the first match wins.
 
-Levels, as in Kubernetes' audit policy: ``none`` < ``metadata`` < ``request`` < ``request_response``. A rule
-that cannot be read is replaced by one that errs towards recording the request and against storing bodies:
-neither can be made good later.
+Levels, as in Kubernetes' audit policy: ``none`` < ``metadata`` < ``request`` < ``request_response``. What the rules say
+is decided when the request comes in, from its path and method. Where a rule could win that asks for more, the request
+is watched for whatever may still win, and decided when the response is there.
 """
 
 from __future__ import annotations
 
 import re
-import reprlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Final
 
-from otel_audit.exceptions import ConfigurationError
-from otel_audit.patterns import compiled
+from otel_audit.patterns import MAX_PATH
+from otel_audit.rules import MAX_BODY, Facts, Rule
 
-__all__ = ["LEVELS", "MAX_PATH", "Decision", "Policy", "Rule", "parse_legacy", "parse_rules"]
+__all__ = ["MAX_PATH", "REQUEST_URLS", "STATIC", "Decision", "Policy", "label"]
 
-LEVELS: Final = ("none", "metadata", "request", "request_response")
 UNSAFE_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-#: A longer path is not shown to any pattern, as a regex may take time in the square of its length. The
-#: default policy applies to it, so that nobody hides behind a long path.
-MAX_PATH: Final = 2048
 #: What no link of a site has and a probe may: a dot segment, a control character. "$" matches before a line's end too.
 _ODD: Final = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|\Z)|[\x00-\x1f\x7f]")
-_RULE_KEYS: Final = ("path", "methods", "level")
+
+#: What is left out by the default policy, as it is counted.
+STATIC: Final = "STATIC_URL"
+REQUEST_URLS: Final = "DRF_AUDIT_TRAIL_REQUEST_AUDIT_URLS"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to record of one request."""
+    """What to record of one request, and who says so.
+
+    ``limit`` is the most bytes of a body. ``also_excludes`` names the exceptions that are left out as well. ``rule`` is
+    the site's rule by position, None for the default policy; ``by`` is what an exclusion is counted under. Where
+    ``is_final`` is False, all that the rules may still ask for is to be kept until `Policy.settle`.
+    """
 
     record: bool
     request_body: bool
     response_body: bool
+    limit: int = MAX_BODY
+    also_excludes: frozenset[str] = frozenset()
+    rule: int | None = field(default=None, compare=False)
+    by: str = field(default="", compare=False)
+    is_final: bool = field(default=True, compare=False)
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Matches a path (``re.match``; None: all) and methods (empty: all); ``level`` None means the default."""
-
-    path: re.Pattern[str] | None
-    methods: frozenset[str]
-    level: str | None
-
-    @classmethod
-    def parse(cls, written: Any) -> Rule:
-        """Build a rule from ``{"path": regex, "methods": ["GET"], "level": "metadata"}``.
-
-        Raises:
-            ConfigurationError: it is no dict, or has an unknown key, level or method, or a pattern of no use.
-        """
-        if not isinstance(written, Mapping):
-            raise ConfigurationError(f"is {reprlib.repr(written)}, no dict")
-        for key in written:
-            if key not in _RULE_KEYS:
-                raise ConfigurationError(f"has the unknown key {reprlib.repr(key)}")
-        level = written.get("level")
-        if not isinstance(level, str) or level not in LEVELS:
-            raise ConfigurationError(f"has the level {reprlib.repr(level)}, none of {', '.join(LEVELS)}")
-        path = written.get("path")
-        return cls(None if path is None else compiled(path), _methods(written.get("methods")), level)
-
-    def matches(self, path: str, method: str) -> bool:
-        """Whether this rule speaks of a request."""
-        if self.methods and method not in self.methods:
-            return False
-        return self.path is None or self.path.match(path) is not None
+    def without_bodies(self) -> Decision:
+        """Return the same for who cannot say any more what to store of the bodies."""
+        return replace(self, record=True, request_body=False, response_body=False, is_final=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,113 +70,107 @@ class Policy:
     no_response_body: tuple[Rule, ...] = ()
 
     def decide(self, path: str, method: str) -> Decision:
-        """Return what to record of a request for ``path`` with ``method``."""
-        level = self._level(path, method)
-        if level == "none":
-            return _RECORDED[False, False] if _ODD.search(path) is not None else _NOTHING
-        if level is not None:
-            request_body, response_body = (
-                level in ("request", "request_response"),
-                level == "request_response",
-            )
-        else:
-            request_body, response_body = True, method in UNSAFE_METHODS
-        return _RECORDED[
+        """Return what to record of a request for ``path`` with ``method``, or what to keep until it can be said."""
+        possible: list[Decision] = []
+        for position, rule in self.speaking(path, method):
+            decision = self._by_rule(position, rule, path, method)
+            if not rule.is_late:
+                return _any_of([*possible, decision]) if possible else decision
+            possible.append(decision)
+        decision = self._by_default(path, method)
+        return _any_of([*possible, decision]) if possible else decision
+
+    def settle(self, path: str, method: str, facts: Facts) -> Decision:
+        """Return what to record of a request whose response is there.
+
+        A rule whose match cannot be said, as a fact is not known, counts and records metadata only.
+        """
+        for position, rule in self.speaking(path, method):
+            holds = rule.holds(facts)
+            if holds is not False:
+                decision = self._by_rule(position, rule, path, method)
+                return decision if holds else decision.without_bodies()
+        return self._by_default(path, method)
+
+    def asks_for_groups(self, path: str, method: str) -> bool:
+        """Whether a rule that may win depends on the groups of who acts."""
+        return any(rule.groups is not None for _, rule in self.speaking(path, method))
+
+    def speaking(self, path: str, method: str) -> list[tuple[int, Rule]]:
+        """Return the rules, by position from 1, whose path and methods match, up to the first that has no other
+        condition."""
+        found: list[tuple[int, Rule]] = []
+        # The default policy applies to a longer one, so that nobody hides behind a long path.
+        if self.rules and len(path) <= MAX_PATH:
+            for position, rule in enumerate(self.rules, 1):
+                if rule.matches(path, method):
+                    found.append((position, rule))
+                    if not rule.is_late:
+                        break
+        return found
+
+    def _by_rule(self, position: int, rule: Rule, path: str, method: str) -> Decision:
+        request_body = rule.level in ("request", "request_response") and rule.max_body_bytes > 0
+        response_body = rule.level == "request_response" and rule.max_body_bytes > 0
+        return _ruled(
+            position,
+            label(position, rule),
+            rule.max_body_bytes,
+            rule.also_excludes,
+            rule.level != "none" or _ODD.search(path) is not None,
             request_body and not _any(self.no_request_body, path, method),
             response_body and not _any(self.no_response_body, path, method),
+        )
+
+    def _by_default(self, path: str, method: str) -> Decision:
+        if self.static_url is not None and path.startswith(self.static_url):
+            return _RECORDED[False, False] if _ODD.search(path) is not None else _STATIC
+        if path in self.auth_urls:
+            return _RECORDED[False, False]
+        if self.only is not None and len(path) <= MAX_PATH and not _any(self.only, path, method):
+            return _RECORDED[False, False] if _ODD.search(path) is not None else _REQUEST_URLS
+        return _RECORDED[
+            not _any(self.no_request_body, path, method),
+            method in UNSAFE_METHODS and not _any(self.no_response_body, path, method),
         ]
 
-    def has_rule(self, path: str, method: str) -> bool:
-        """Whether one of the site's own rules speaks of a request."""
-        return len(path) <= MAX_PATH and _any(self.rules, path, method)
 
-    def _level(self, path: str, method: str) -> str | None:
-        if len(path) <= MAX_PATH:
-            for rule in self.rules:
-                if rule.matches(path, method):
-                    return rule.level
-        if self.static_url is not None and path.startswith(self.static_url):
-            return "none"
-        if path in self.auth_urls:
-            return "metadata"
-        if self.only is not None and len(path) <= MAX_PATH and not _any(self.only, path, method):
-            return "none"
-        return None
+def label(position: int, rule: Rule) -> str:
+    """Return the name under which a rule is counted: its own, or its place."""
+    return rule.name or f"rule {position}"
 
 
-_NOTHING: Final = Decision(record=False, request_body=False, response_body=False)
+_STATIC: Final = Decision(False, False, False, by=STATIC)
+_REQUEST_URLS: Final = Decision(False, False, False, by=REQUEST_URLS)
 _RECORDED: Final = {
     (request, response): Decision(True, request, response) for request in (False, True) for response in (False, True)
 }
 
 
-def parse_rules(written: Any) -> tuple[tuple[Rule, ...], list[str]]:
-    """Read ``POLICY``; return its rules and what is wrong with it, by position from 1.
-
-    A rule that cannot be read records metadata only, of every path if its path is what cannot be read.
-    """
-    if not isinstance(written, list | tuple):
-        return (), [f"{reprlib.repr(written)} is no list of rules"]
-    rules: list[Rule] = []
-    wrong: list[str] = []
-    for position, item in enumerate(written, 1):
-        try:
-            rules.append(Rule.parse(item))
-        except ConfigurationError as error:
-            wrong.append(f"rule {position} {error}")
-            rules.append(_metadata_only(item))
-    return tuple(rules), wrong
+@lru_cache(maxsize=1024)
+def _ruled(
+    position: int,
+    by: str,
+    limit: int,
+    also_excludes: frozenset[str],
+    record: bool,
+    request_body: bool,
+    response_body: bool,
+) -> Decision:
+    return Decision(record, request_body, response_body, limit, also_excludes, position, by)
 
 
-def parse_legacy(written: Any) -> tuple[tuple[Rule, ...] | None, list[str]]:
-    """Read one of the ancestor's lists of URLs; return its rules and what is wrong with it, by position.
-
-    An entry that cannot be read matches every path: more is recorded, and less of the bodies.
-    """
-    if written is None:
-        return None, []
-    if isinstance(written, str | Mapping):
-        written = (written,)
-    if not isinstance(written, list | tuple | set | frozenset):
-        return (_EVERYTHING,), [f"{reprlib.repr(written)} is no list of regular expressions"]
-    rules: list[Rule] = []
-    wrong: list[str] = []
-    for position, item in enumerate(written, 1):
-        try:
-            rules.append(_legacy_rule(item))
-        except ConfigurationError as error:
-            wrong.append(f"entry {position} {error}")
-            rules.append(_EVERYTHING)
-    return tuple(rules), wrong
-
-
-_EVERYTHING: Final = Rule(None, frozenset(), None)
-
-
-def _metadata_only(written: Any) -> Rule:
-    try:
-        return Rule.parse({"path": written["path"], "level": "metadata"})
-    except (ConfigurationError, TypeError, LookupError):
-        return Rule(None, frozenset(), "metadata")
-
-
-def _legacy_rule(item: Any) -> Rule:
-    if not isinstance(item, Mapping):
-        return Rule(compiled(item), frozenset(), None)
-    method = item.get("method", "ALL")
-    return Rule(compiled(item.get("route")), frozenset() if method == "ALL" else _methods(method), None)
-
-
-def _methods(written: Any) -> frozenset[str]:
-    if written is None:
-        return frozenset()
-    items = (written,) if isinstance(written, str) else written
-    if not isinstance(items, list | tuple | set | frozenset):
-        raise ConfigurationError(f"has the methods {reprlib.repr(written)}, no list of names")
-    for item in items:
-        if not isinstance(item, str) or not re.fullmatch("[A-Za-z-]+", item):
-            raise ConfigurationError(f"has the method {reprlib.repr(item)}, no name of a method")
-    return frozenset(item.upper() for item in items)
+def _any_of(possible: list[Decision]) -> Decision:
+    """Return what serves whichever of these is made in the end."""
+    return Decision(
+        any(decision.record for decision in possible),
+        any(decision.request_body for decision in possible),
+        any(decision.response_body for decision in possible),
+        max(decision.limit for decision in possible),
+        rule=possible[0].rule,
+        by=possible[0].by,
+        is_final=False,
+    )
 
 
 def _any(rules: tuple[Rule, ...], path: str, method: str) -> bool:

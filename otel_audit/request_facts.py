@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final
 
 from django.http import HttpResponseBase
@@ -16,10 +17,11 @@ from otel_audit import attributes as keys
 from otel_audit.client_ip import client_address, parse_networks
 from otel_audit.conf import conf
 from otel_audit.edges import caught
+from otel_audit.originals import original
 from otel_audit.own_facts import add_own, untrusted_headers
 from otel_audit.processes import describe_exception
-from otel_audit.redaction import Redactor
-from otel_audit.request_scope import BODY_LIMIT, RequestScope, status_of
+from otel_audit.redaction import Body, Redactor
+from otel_audit.request_scope import RequestScope, status_of
 from otel_audit.routes import match_ahead
 
 __all__ = ["intent_facts", "request_facts"]
@@ -105,7 +107,7 @@ def _at_the_door(scope: RequestScope, route: str, kwargs: Mapping[str, Any], red
         "method": scope.method,
         "url": _masked_path(scope.path, route, kwargs, redactor),
         "route": route,
-        "query": redactor.query(scope.query) if scope.query else "",
+        "query": redactor.query(scope.query, scope.path) if scope.query else "",
         "scheme": scope.scheme,
         "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.trusted_proxies),
         "user_agent": _masked(redactor, scope.user_agent),
@@ -113,18 +115,20 @@ def _at_the_door(scope: RequestScope, route: str, kwargs: Mapping[str, Any], red
 
 
 def _add_request_body(scope: RequestScope, facts: dict[str, Any], changed: list[str], redactor: Redactor) -> None:
-    if scope.tee is None or not scope.tee.size:
+    if scope.tee is None or not scope.tee.size or not scope.decision.request_body:
         return
     captured = scope.tee.captured()
+    data = captured.data[: scope.decision.limit]
     body = redactor.body(
-        captured.data,
+        data,
         scope.content_type,
         total_size=captured.size,
         sha256=captured.sha256,
-        truncated=captured.truncated,
+        truncated=captured.size > len(data),
     )
     facts["request_body"] = body.text
-    changed.extend(f"request_body:{word}" for word in body.changed)
+    if body.changed:
+        _note_changes("request_body", body, captured.size, captured.sha256, changed)
 
 
 def _add_response_body(
@@ -139,15 +143,23 @@ def _add_response_body(
     content = response.content  # type: ignore[attr-defined]  # every response that does not stream has it
     if not content:
         return
+    limit = scope.decision.limit
     body = redactor.body(
-        content[:BODY_LIMIT],
+        content[:limit],
         response.get("Content-Type", ""),
         total_size=len(content),
         sha256=None,
-        truncated=len(content) > BODY_LIMIT,
+        truncated=len(content) > limit,
     )
     facts["response_body"] = body.text
-    changed.extend(f"response_body:{word}" for word in body.changed)
+    if body.changed:
+        known = body.changed != ("redacted",)
+        _note_changes("response_body", body, len(content), sha256(content).hexdigest() if known else None, changed)
+
+
+def _note_changes(column: str, body: Body, size: int, digest: str | None, changed: list[str]) -> None:
+    changed.extend(f"{column}:{word}" for word in body.changed)
+    changed.extend(original(column, size, None if "redacted" in body.changed else digest))
 
 
 def _request_size(scope: RequestScope) -> int | None:
@@ -161,7 +173,7 @@ def _request_size(scope: RequestScope) -> int | None:
 
 
 def _masked_path(path: str, route: str, kwargs: Mapping[str, Any], redactor: Redactor) -> str:
-    if any(redactor.secret_key(name) for name in kwargs):
+    if kwargs and redactor.secret_route(route, kwargs):
         return redactor.route(path, route, kwargs)
     return _masked(redactor, path)
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANONYMOUS",
-    "BODY_LIMIT",
     "META_LOGIN",
     "META_REQUEST",
     "RequestScope",
@@ -40,12 +39,10 @@ __all__ = [
 #: The ancestor's places for a view's own data; always dicts, as its documented example assigns into them.
 META_REQUEST: Final = "drf_request_audit_event"
 META_LOGIN: Final = "drf_login_audit_event"
-#: Bytes of a body that are stored; size and SHA-256 are those of the whole.
-BODY_LIMIT: Final = 64 * 1024
 
 _ATTRIBUTE: Final = "_otel_audit_scope"
 _PATH_ATTRIBUTES: Final = (keys.URL_PATH, keys.URL_FULL, keys.OLD_HTTP_TARGET, keys.OLD_HTTP_URL)
-_ALWAYS_RECORDED: Final = frozenset({401, 403})
+_DENIALS: Final = frozenset({401, 403})
 
 
 def scope_of(request: Any) -> RequestScope | None:
@@ -75,6 +72,8 @@ class RequestScope(Scope):
     tee: TeeStream | None = None
     _user_at_view: Any = None
     _actor: Actor | None = None
+    groups: frozenset[str] | None = None  # of who acts, where a rule of the policy asks for them
+    path_info: str | None = None
 
     def __init__(self, request: HttpRequest, decision: Decision) -> None:
         meta: dict[str, Any] = request.META
@@ -87,6 +86,8 @@ class RequestScope(Scope):
         self.decision = decision
         self.method = request.method or ""
         self.path = request.path
+        if "HTTP_SCRIPT_NAME" in meta:  # the prefix under which the site is mounted came as a header
+            self.path_info = request.path_info
         self.scheme = request.scheme or ""
         self.query = meta.get("QUERY_STRING", "")
         self.user_agent = meta.get("HTTP_USER_AGENT", "")
@@ -105,7 +106,7 @@ class RequestScope(Scope):
         meta[META_REQUEST] = {}
         meta[META_LOGIN] = {}
         if decision.request_body and hasattr(request, "_stream"):
-            self.tee = TeeStream(request._stream, BODY_LIMIT)
+            self.tee = TeeStream(request._stream, decision.limit)
             request._stream = self.tee  # type: ignore[assignment]  # it reads like the stream it wraps
 
     @property
@@ -134,7 +135,7 @@ class RequestScope(Scope):
     def _mask_route(self) -> None:
         """Mask on the span, as it may be forwarded, what the route took from the path and is named like a secret."""
         redactor, span = conf.redactor, self.span
-        if not any(map(redactor.secret_key, self.route_kwargs)) or not getattr(span, "is_recording", bool)():
+        if not redactor.secret_route(self.route, self.route_kwargs) or not getattr(span, "is_recording", bool)():
             return
         found = getattr(span, "attributes", None) or {}
         for key in _PATH_ATTRIBUTES:
@@ -148,13 +149,13 @@ class RequestScope(Scope):
 
     def actor(self) -> Actor | None:
         """Return who the view acts as, as far as it is known without asking a database."""
-        return self._actor if self._actor is not None else described(self._known_user())
+        return self._actor if self._actor is not None else described(self.known_user())
 
     # ── on the way out ──────────────────────────────────────────────────────────────────────────
 
     def unresolved_user(self) -> Any:
         """Return the session's user that nobody asked for yet, or None; looking at it costs the guard two queries."""
-        if not self.has_session_cookie or self._known_user() is not None or not conf.resolve_actor:
+        if not self.has_session_cookie or self.known_user() is not None or not conf.resolve_actor:
             return None
         if not delivery().listening():
             return None  # a site's tests may count its queries
@@ -166,22 +167,31 @@ class RequestScope(Scope):
         Without a session cookie, a request for whom nothing authenticated anybody is nobody's. With one, and with
         ``RESOLVE_ACTOR`` off, it is not known whose it is.
         """
-        self._actor = described(self._known_user())
+        self._actor = described(self.known_user())
         if self._actor is None and not self.has_session_cookie:
             self._actor = ANONYMOUS
 
     def is_recorded(self, status: int | None, *, failed: bool = False) -> bool:
-        """Whether the policy, or what happened, asks for a record: sign-ins, denials and 5xx always have one.
+        """Whether the policy, or what happened, asks for a record.
 
-        So has a request to which a process, or another record inside it, links.
+        Sign-ins, denials and 5xx have one unless a rule leaves them out by name. A request to which a process, or
+        another record inside it, links always has.
         """
-        if failed or self._recorded_inside or self.has_sign_in:
+        decision = self.decision
+        if self._recorded_inside:
             return True
-        if self.left_out:
+        if self.has_sign_in:
+            return decision.record or "sign_ins" not in decision.also_excludes
+        if failed and "errors" not in decision.also_excludes:
+            return True
+        if self.left_out and decision.rule is None:
             return False
-        if self.decision.record:
-            return True
-        return status is None or status in _ALWAYS_RECORDED or status >= 500
+        exception = "denials" if status in _DENIALS else "errors" if status is None or status >= 500 else None
+        return decision.record or (exception is not None and exception not in decision.also_excludes)
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths that the policy is asked about: a prefix that came as a header excludes nothing."""
+        return (self.path,) if self.path_info is None else (self.path, self.path_info)
 
     @cached_property
     def has_sign_in(self) -> bool:
@@ -203,7 +213,7 @@ class RequestScope(Scope):
         user = self._user_at_view
         return None if _is_unresolved(user) or not _is_user(user) else user
 
-    def _known_user(self) -> Any:
+    def known_user(self) -> Any:
         """Return the user object that authentication resolved, or None where nobody asked."""
         for user in self._users():
             if user is not None and not _is_unresolved(user) and _is_user(user):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from opentelemetry import propagate, trace
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBasedTraceIdRatio, TraceIdRatioBased
 
 from otel_audit.checks import CHECKS
@@ -28,7 +29,7 @@ from otel_audit.conf import DEFAULTS
 from otel_audit.middleware import GUARD_PATH, OTEL_PATH, AuditMiddleware
 from otel_audit.models import RequestAuditEvent
 from otel_audit.options import LEGACY_OPTIONS
-from otel_audit_exporters import AuditSampler
+from otel_audit_exporters import AuditSampler, DatabaseSpanExporter, RedactingSpanExporter
 from tests.empty_database import no_tables
 from tests.test_conf import JSON
 
@@ -183,9 +184,24 @@ def test_an_unknown_key_is_named_with_the_nearest_right_one(key: Any, hint: str)
         ("E017", "POLICY", {"level": "none"}, "is no list of rules"),
         ("E017", "POLICY", [{"level": "all"}], "rule 1 has the level 'all', none of none, metadata"),
         ("E017", "POLICY", [{"path": "(", "level": "none"}], "rule 1 has the path '(', no regular expression"),
-        ("E017", "POLICY", [{"path": "(a*)*", "level": "none"}], "which repeats a repetition"),
+        ("E017", "POLICY", [{"path": "(a*)*", "level": "none"}], "in too many ways"),
         ("E017", "POLICY", [{"pth": "^/", "level": "none"}], "rule 1 has the unknown key 'pth'"),
         ("E018", "REDACT", ["ssn", 5], "5 is no name of a key"),
+        ("E018", "REDACT", {"keys": []}, "it has the unknown key 'keys'"),
+        ("E018", "REDACT", {"names": [5]}, "5 is no name of a key"),
+        (
+            "E018",
+            "REDACT",
+            {"callable": "redact"},
+            "its 'callable' is 'redact', neither a function nor the dotted path",
+        ),
+        ("E018", "REDACT", {"callable": "os.nothing"}, "'os.nothing' cannot be imported (AttributeError)"),
+        ("E018", "REDACT", {"callable": "nowhere.at.all"}, "cannot be imported (ModuleNotFoundError)"),
+        ("E018", "REDACT", {"callable": "os.sep"}, "its 'callable' 'os.sep' is no function"),
+        ("E018", "REDACT", {"hmac": "x" * 32}, "its 'hmac' is a str, no dict of keys"),
+        ("E018", "REDACT", {"hmac": {"token": "x" * 32}}, "its 'hmac' has the key id 'token'"),
+        ("E018", "REDACT", {"hmac": {"A": "x" * 32}}, "its 'hmac' has the key id 'A'"),
+        ("E018", "REDACT", {"hmac": {"k1": "hunter2"}}, "its 'hmac' key 'k1' is shorter than 16 characters"),
         ("E019", "RESOLVE_ACTOR", 1, "1 is neither True nor False"),
         ("E020", "TRUSTED_PROXIES", ["10.0.0.1/8"], "'10.0.0.1/8' is no address or network without host bits"),
         ("E020", "TRUSTED_PROXIES", 1, "1 is no address or network"),
@@ -795,3 +811,52 @@ def test_requests_without_forwarded_headers_are_no_finding() -> None:
 @pytest.mark.usefixtures("no_tables")
 def test_a_database_without_tables_tells_nothing_of_forwarded_headers() -> None:
     assert findings("W031", databases=["audit"]) == []
+
+
+def test_a_rule_that_leaves_out_more_than_it_may_by_itself_is_pointed_out() -> None:
+    rules = [{"path": "^/a/", "level": "none"}, {"path": "^/b/", "level": "none", "also_excludes": ["errors"]}]
+
+    with override_settings(OTEL_AUDIT={"DATABASE": "audit", "POLICY": rules}):
+        message = finding("W011")
+
+    assert "Rule 2 of OTEL_AUDIT['POLICY'] leaves out even errors" in message.msg
+    assert message.hint is not None
+    assert "also_excludes" in message.hint
+
+
+class Wrapping:
+    """An exporter of the site's own around another one."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+
+@pytest.mark.parametrize(
+    ("exporter", "named"),
+    [
+        (ConsoleSpanExporter(), "ConsoleSpanExporter"),
+        (Wrapping(ConsoleSpanExporter()), "Wrapping"),
+        (RedactingSpanExporter(ConsoleSpanExporter()), None),
+        (Wrapping(RedactingSpanExporter(ConsoleSpanExporter())), None),
+        (DatabaseSpanExporter(), None),
+    ],
+)
+def test_an_exporter_that_sends_secrets_in_clear_is_named(
+    provider: Callable[[Any], None], exporter: Any, named: str | None
+) -> None:
+    site = TracerProvider(shutdown_on_exit=False, sampler=AuditSampler(ALWAYS_ON))
+    site.add_span_processor(SimpleSpanProcessor(exporter))
+    provider(site)
+
+    found = findings("W029")
+
+    assert [f"The span exporter {named} sends" in message.msg for message in found] == [True] * (named is not None)
+    assert [f"RedactingSpanExporter({named}(…))" in str(one.hint) for one in found] == [True] * (named is not None)
+
+
+def test_a_provider_without_exporters_has_none_that_sends_in_clear(provider: Callable[[Any], None]) -> None:
+    provider(TracerProvider(shutdown_on_exit=False))
+    with_processors = findings("W029")
+    provider(trace.NoOpTracerProvider())
+
+    assert with_processors == findings("W029") == []

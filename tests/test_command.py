@@ -341,9 +341,9 @@ def test_status_is_readable_too(site: Callable[..., Any]) -> None:
     printed = run("status")
 
     heads = [line[:20].strip() for line in printed.splitlines()]
-    assert heads[:12] == [
+    assert heads[:13] == [
         *("enabled", "delivery", "spool dir", "database", "database state"),
-        *("captured", "stored", "pending", "quarantined", "lost", "refused", "oldest pending s"),
+        *("captured", "stored", "pending", "quarantined", "lost", "refused", "excluded", "oldest pending s"),
     ]
 
 

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_audit.conf import DEFAULTS, LEGACY_NAMES, AuditSettings, conf, database_fingerprint
+from otel_audit.options import Redaction
 
-PROPERTIES = {key: "redact_keys" if key == "REDACT" else key.lower() for key in DEFAULTS}
+PROPERTIES = {key: "redaction" if key == "REDACT" else key.lower() for key in DEFAULTS}
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(),
@@ -34,7 +35,7 @@ JSON = st.recursive(
         ("service_name", None),
         ("spool_max_bytes", 1024**3),
         ("drain", "thread"),
-        ("redact_keys", ()),
+        ("redaction", Redaction()),
         ("resolve_actor", True),
         ("trusted_proxies", ()),
         ("auth_urls", ()),
@@ -64,8 +65,8 @@ def test_a_site_that_writes_nothing_gets_the_defaults(name: str, default: Any) -
         ({"SPOOL_DIR": Path("/srv/audit")}, "spool_dir", Path("/srv/audit")),
         ({"SPOOL_MAX_BYTES": 5}, "spool_max_bytes", 5),
         ({"DRAIN": "external"}, "drain", "external"),
-        ({"REDACT": ["ssn"]}, "redact_keys", ("ssn",)),
-        ({"REDACT": "ssn"}, "redact_keys", ("ssn",)),
+        ({"REDACT": ["ssn"]}, "redaction", Redaction(("ssn",))),
+        ({"REDACT": "ssn"}, "redaction", Redaction(("ssn",))),
         ({"RESOLVE_ACTOR": False}, "resolve_actor", False),
         ({"TRUSTED_PROXIES": ["10.0.0.0/8", "unix:"]}, "trusted_proxies", ("10.0.0.0/8", "unix:")),
         ({"TRUSTED_PEERS": "10.1.0.0/16"}, "trusted_peers", ("10.1.0.0/16",)),
@@ -150,7 +151,7 @@ def test_a_wrong_value_falls_back_to_the_default(written: Any, name: str, expect
 @pytest.mark.parametrize(
     ("written", "name", "expected"),
     [
-        ({"REDACT": ["ssn", 3]}, "redact_keys", ("ssn",)),
+        ({"REDACT": ["ssn", 3]}, "redaction", Redaction(("ssn",))),
         ({"TRUSTED_PROXIES": ["10.0.0.0/8", "proxy", 7]}, "trusted_proxies", ("10.0.0.0/8",)),
         ({"TRUSTED_PEERS": ["::1", "peer", 7, {"secret": "short"}, {}]}, "trusted_peers", ("::1",)),
         ({"AUTH_URLS": ["/in/", None]}, "auth_urls", ("/in/",)),

@@ -17,6 +17,7 @@ PUBLIC = {
     "otel_audit.database_router": ["OTelAudit", "DRFAuditTrail"],
     "otel_audit.process_audit": ["ProcessAudit"],
     "otel_audit.testing": ["capture"],
+    "otel_audit.redaction": ["sensitive"],
     "otel_audit.signals": ["audit_delivery_failed"],
     "otel_audit.models": [
         "RequestAuditEvent",

@@ -25,13 +25,14 @@ from typing import Any, Final
 
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.intents import left_open
-from otel_audit_exporters.losses import REFUSED, read_losses
+from otel_audit_exporters.losses import REFUSED, excluded, read_losses
 from otel_audit_exporters.segments import RECORD, Name, Segment, segments
 
 __all__ = [
     "DATABASE",
     "Accounts",
     "Position",
+    "excluded_by",
     "load_accounts",
     "locked",
     "oldest_pending",
@@ -104,6 +105,7 @@ class Accounts:
     quarantined: int = 0
     lost: dict[str, int] = field(default_factory=dict)
     refused: int = 0
+    excluded: dict[str, int] = field(default_factory=dict)
     unclosed_streams: int = 0
     open_streams: dict[str, tuple[int, bool]] = field(default_factory=dict)
     retired: list[str] = field(default_factory=list)
@@ -167,6 +169,7 @@ class Accounts:
         if path.exists() and path.name not in self.retired:
             losses = read_losses(path)
             self.refused += losses.pop(REFUSED, 0)
+            self.excluded = dict(Counter(self.excluded) + excluded(losses))
             for reason, count in losses.items():
                 self.add_loss(reason, count)
             self.retired.append(path.name)
@@ -225,6 +228,18 @@ def pending(directory: Path, fingerprint: str | None = None, sink: str = DATABAS
         if _books(directory, fingerprint) == before:
             return found
         # a segment went into the books while we counted
+
+
+def excluded_by(directory: Path, fingerprint: str) -> Counter[str]:
+    """Return how many requests the policy left out, by what of it says so."""
+    while True:
+        before = load_accounts(directory, fingerprint)
+        found = Counter(before.excluded)
+        for path in directory.glob(f"*-{fingerprint}.losses"):
+            if path.name not in before.retired:
+                found += excluded(read_losses(path))
+        if load_accounts(directory, fingerprint) == before:
+            return found
 
 
 def oldest_pending(directory: Path, fingerprint: str | None = None, sink: str = DATABASE) -> datetime | None:
@@ -287,6 +302,7 @@ def _count(directory: Path, fingerprint: str | None, sink: str, books: list[Acco
         if path.name not in retired:
             losses = read_losses(path)
             found["refused"] += losses.pop(REFUSED, 0)
+            excluded(losses)
             if sink == DATABASE:
                 found["lost"] += sum(losses.values())
     found["captured"] = found["stored"] + found["pending"] + found["quarantined"] + found["lost"]

@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["REFUSED", "LossFile", "loss_path", "read_losses"]
+__all__ = ["EXCLUDED", "REFUSED", "LossFile", "excluded", "loss_path", "read_losses"]
 
 logger = logging.getLogger("otel_audit.delivery")
 
 #: Not a reason for a loss: requests that were refused as their intent could not be stored.
 REFUSED: Final = "refused"
+#: Nor is what begins with this: requests that the policy leaves out, by what of it says so.
+EXCLUDED: Final = "excluded:"
 
 _BLOCK: Final = 4096
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,6 +45,12 @@ def read_losses(path: Path) -> dict[str, int]:
     return found
 
 
+def excluded(counts: dict[str, int]) -> Counter[str]:
+    """Take the exclusions out of ``counts``; return them by what of the policy they are due to."""
+    found = [reason for reason in counts if reason.startswith(EXCLUDED)]
+    return Counter({reason.removeprefix(EXCLUDED): counts.pop(reason) for reason in found})
+
+
 class LossFile:
     """The losses of one stream. The block is reserved when it is made."""
 
@@ -52,11 +60,18 @@ class LossFile:
         self._write(self._counts)
         os.fdatasync(self._fd)
 
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Count records as lost, by reason: all of them, or none when it raises."""
+    def add(self, counts: Mapping[str, int], *, sync: bool = True) -> None:
+        """Count records as lost, by reason: all of them, or none when it raises.
+
+        Args:
+            counts: by reason.
+            sync: whether they are to survive a power loss.
+        """
         new = self._counts + Counter(counts)
         self._write(new)
         self._counts = new
+        if not sync:
+            return
         try:
             os.fdatasync(self._fd)
         except OSError as error:  # they are written; only a power loss may take them

@@ -27,6 +27,7 @@ from otel_audit.models import (
     RequestAuditEvent,
     StepAuditEvent,
 )
+from otel_audit.originals import original_text
 from otel_audit.text import storable
 
 __all__ = ["MappingError", "rows"]
@@ -148,6 +149,8 @@ class _Row:
         fitted = column.fit(value)
         if fitted is not value and fitted != value and column.name not in self.changed:
             self.changed.append(column.name)
+            if isinstance(value, str):
+                self.changed += original_text(column.name, value)
         return fitted
 
 

@@ -28,7 +28,7 @@ from otel_audit.conf import conf
 from otel_audit.edges import caught, edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.scope import Note
-from otel_audit_exporters.accounts import DATABASE, oldest_pending, pending
+from otel_audit_exporters.accounts import DATABASE, excluded_by, oldest_pending, pending
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
@@ -42,7 +42,7 @@ from otel_audit_exporters.envelope import (
     parse,
     seal,
 )
-from otel_audit_exporters.losses import REFUSED
+from otel_audit_exporters.losses import REFUSED, excluded
 from otel_audit_exporters.quarantine import put_aside
 from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, observe
 from otel_audit_exporters.sinks import Sinks, passed_by, sinks_status
@@ -138,6 +138,8 @@ class Pipeline:
         self._intents: dict[str, SpoolWriter] = {}
         self._at_request = False
         self._held: deque[Record] = deque()
+        #: Requests that the policy left out, where there is no spool to count them in.
+        self._excluded: Counter[str] = Counter()
         self._direct = DirectWriter(self.write)
         self._service: str | None = None
         self._resource: Resource | None = None
@@ -188,6 +190,17 @@ class Pipeline:
         """Count a request that was refused as its intent could not be stored."""
         with edge("pipeline.refused"):
             self._writer().record_loss({REFUSED: 1})
+
+    def excluded(self, by: str) -> None:
+        """Count a request that the policy leaves out."""
+        if not uses_spool():
+            with self._writer_lock:
+                self._excluded[by] += 1
+            return
+        try:
+            self._writer().exclude(by)
+        except SpoolError as error:
+            raise_alarm("excluded", 1, error)
 
     def request(
         self,
@@ -331,17 +344,20 @@ class Pipeline:
         ``captured`` is always ``stored + pending + quarantined + lost``. Of the pending ones ``held`` are in the memory
         of this process, as neither spool nor database takes them. Apart from all that, ``refused`` counts requests
         that got 503 as their intent could not be stored, and ``oldest_pending_s`` says for how many seconds the record
-        has been in the spool that waits longest, None where none waits.
+        has been in the spool that waits longest, None where none waits. ``excluded`` counts requests that the policy
+        left out, ``excluded_by`` the same by what of it says so.
         """
         held = len(self._held)
         found: dict[str, Any] = {"delivery": conf.delivery, "enabled": conf.enabled, "held": held}
         found["oldest_pending_s"] = None
         counted = dict.fromkeys(("captured", "stored", "pending", "quarantined", "lost", "refused"), 0)
+        left_out = Counter(self._excluded)
         if uses_spool():
             found["spool_dir"] = str(conf.spool_dir)
             found["spool_problem"] = directory_problem(conf.spool_dir)
             if found["spool_problem"] is None:
                 counted |= pending(conf.spool_dir, conf.fingerprint)
+                left_out += excluded_by(conf.spool_dir, conf.fingerprint)
                 oldest = oldest_pending(conf.spool_dir, conf.fingerprint)
                 found["spool_problem"] = size_problem(conf.spool_dir, conf.spool_max_bytes)
                 if oldest is not None:
@@ -351,7 +367,10 @@ class Pipeline:
         counted["lost"] += self.counts["lost"]
         counted["pending"] += held
         if self._spool is not None:
-            counted["refused"] += self._spool.unnoted(REFUSED)
+            unnoted = self._spool.unnoted()
+            counted["refused"] += unnoted.get(REFUSED, 0)
+            left_out += excluded(unnoted)
+        found |= {"excluded": left_out.total(), "excluded_by": dict(left_out.most_common())}
         counted["captured"] += held + sum(self.counts[key] for key in ("written", "quarantined", "lost"))
         return {**found, **counted, **sinks_status(found.get("spool_problem"))}
 

@@ -17,7 +17,7 @@ from opentelemetry.util.types import Attributes
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.edges import edge
-from otel_audit.redaction import MASK, Redactor
+from otel_audit.redaction import Redactor, is_mark
 from otel_audit.text import storable
 
 __all__ = ["RedactingSpanExporter"]
@@ -129,8 +129,8 @@ def _value(key: str, value: Any, redactor: Redactor) -> Any:
         if key in _URL_ATTRIBUTES or key in _REFERER_ATTRIBUTES:
             return storable(_url(key, value, redactor))
     (copied,) = redactor.value({key: value}).values()
-    if copied == MASK:
-        return MASK
+    if isinstance(copied, str) and is_mark(copied):
+        return copied
     if isinstance(value, bool | int | float) or value is None:
         return value
     return storable(copied) if isinstance(copied, str) else copied
@@ -144,4 +144,4 @@ def _url(key: str, url: str, redactor: Redactor) -> str:
             path = redactor.route(path, match.route or "", match.kwargs)
         except (Resolver404, ValueError):
             pass  # no page of this site
-    return redactor.text(path) + mark + redactor.query(query)
+    return redactor.text(path) + mark + redactor.query(query, path)

@@ -26,7 +26,7 @@ from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.directory import directory_problem, directory_warning, open_directory
 from otel_audit_exporters.envelope import Record, seal
 from otel_audit_exporters.flusher import INTERVAL_S, Durable, Flusher
-from otel_audit_exporters.losses import LossFile, loss_path
+from otel_audit_exporters.losses import EXCLUDED, LossFile, loss_path
 from otel_audit_exporters.segments import CLOSE, DONE, FORMAT_VERSION, HEADER, INTENT, OPEN, RECORD, Name, frame
 
 __all__ = ["SEGMENT_BYTES", "SpoolWriter", "directory_problem", "directory_warning", "size_of_all", "size_problem"]
@@ -212,9 +212,22 @@ class SpoolWriter:
             self._lost.update(counts)
             self._note_losses()
 
-    def unnoted(self, reason: str) -> int:
-        """Return how many of ``reason`` are in memory, as there is no block yet that they could be noted in."""
-        return self._lost[reason]
+    def exclude(self, by: str) -> None:
+        """Count a request that leaves no record, in the same block; it survives ``kill -9``, no power loss.
+
+        Raises:
+            SpoolError: there is no block, and none can be made now: the count is kept in memory.
+        """
+        with self._lock:
+            self._lost[EXCLUDED + by] += 1
+            if self._fd < 0 and self._loss_file is None and not self._busy and not self._closed:
+                self._next_segment()
+            else:
+                self._note_losses(sync=False)
+
+    def unnoted(self) -> dict[str, int]:
+        """Return, by reason, what is in memory as there is no block yet that it could be noted in."""
+        return dict(self._lost)
 
     def close(self) -> None:
         """Write the frame that says how many records this stream has, and let go of the segment.
@@ -314,14 +327,14 @@ class SpoolWriter:
                 logger.warning("No new audit segment yet: %s", also)
                 self._give_up()
 
-    def _note_losses(self) -> None:
+    def _note_losses(self, *, sync: bool = True) -> None:
         if self._fd < 0 and self._loss_file is None:
             return  # the block belongs to a stream that has a segment
         try:
             if self._loss_file is None:
                 self._loss_file = LossFile(loss_path(self.directory, self.stream, self.fingerprint))
             if self._lost:
-                self._loss_file.add(self._lost)
+                self._loss_file.add(self._lost, sync=sync)
                 self._lost.clear()
         except OSError as error:
             logger.warning("Losses %s of the audit stream are not noted yet: %s", dict(self._lost), error)

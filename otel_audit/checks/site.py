@@ -137,6 +137,18 @@ def spool_file_system() -> Iterator[Finding]:
         yield warning, 'Write OTEL_AUDIT["SPOOL_DIR"] = "/var/lib/<your site>/audit", or another place on a local disk.'
 
 
+@check("W011")
+def excluded_exceptions() -> Iterator[Finding]:
+    """No rule leaves out sign-ins, denials or errors."""
+    for position, rule in enumerate(conf.policy.rules, 1):
+        if rule.also_excludes:
+            yield (
+                f"Rule {position} of OTEL_AUDIT['POLICY'] leaves out even {', '.join(sorted(rule.also_excludes))}: "
+                "what an attacker does there is not recorded.",
+                'Remove its "also_excludes", or silence this check where that is what you want.',
+            )
+
+
 @check("W009")
 def memory_delivery() -> Iterator[Finding]:
     """Records are kept in memory in tests alone."""

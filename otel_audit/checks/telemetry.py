@@ -172,6 +172,34 @@ def full_level() -> Iterator[Finding]:
         )
 
 
+@check("W029")
+def exporters_redact() -> Iterator[Finding]:
+    """The exporters that the site has set up itself mask secrets."""
+    from otel_audit_exporters import DatabaseSpanExporter, RedactingSpanExporter
+
+    provider = trace.get_tracer_provider()
+    processors = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
+    for processor in processors:
+        chain = list(_chain(getattr(processor, "span_exporter", None)))
+        if chain and not any(isinstance(one, RedactingSpanExporter | DatabaseSpanExporter) for one in chain):
+            name = type(chain[0]).__name__
+            yield (
+                f"The span exporter {name} sends what spans hold as it is: query strings, error messages and stack "
+                "traces with the secrets in them.",
+                f"Write RedactingSpanExporter({name}(…)), of otel_audit_exporters. Or leave forwarding to otel_audit: "
+                "set OTEL_TRACES_EXPORTER=none and OTEL_EXPORTER_OTLP_ENDPOINT.",
+            )
+
+
+def _chain(exporter: Any) -> Iterator[Any]:
+    """Yield an exporter and those that it wraps, as far as they can be seen."""
+    seen: set[int] = set()
+    while exporter is not None and id(exporter) not in seen:
+        seen.add(id(exporter))
+        yield exporter
+        exporter = getattr(exporter, "inner", None)
+
+
 def _variable(name: str) -> str:
     return os.environ.get(name, "").strip()
 

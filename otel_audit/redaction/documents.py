@@ -6,12 +6,13 @@ integer too long to print) loses the rest.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from otel_audit.redaction.engine import Engine
-from otel_audit.redaction.patterns import MASK, card_number
+from otel_audit.redaction.patterns import card_number
 
 __all__ = ["Copier"]
 
@@ -24,11 +25,14 @@ _LONGEST_INTEGER: Final = 10**4000  # Python refuses to print longer ones in dec
 
 
 class Copier:
-    """Makes one copy; ``engine`` masks the secrets that stand in strings."""
+    """Makes one copy; ``text`` masks the secrets that stand in strings, ``engine`` those in names."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._text = engine.mask
+    def __init__(self, engine: Engine, text: Callable[[str], str]) -> None:
+        self._text = text
+        self._name = engine.mask
         self._secret = engine.names.secret
+        self._mark = engine.marker.mark
+        self._keyed = engine.marker.keyed
         self._left = MAX_ITEMS
 
     def copy(self, value: Any, depth: int = 0) -> Any:
@@ -43,9 +47,9 @@ class Copier:
         if value is None or kind is bool:
             return value
         if issubclass(kind, (int, float)):
-            return _number(value)
+            return self._number(value)
         if not issubclass(kind, (Mapping, list, tuple, set, frozenset)):
-            return self._string(_as_text(value))
+            return self._string(_as_text(value), self._text)
         if depth >= MAX_DEPTH:
             return f"[cut: nested deeper than {MAX_DEPTH} levels]"
         copy = self._mapping if issubclass(kind, Mapping) else self._items
@@ -61,11 +65,11 @@ class Copier:
                 break
             self._left -= 1
             written = _as_text(key)
-            name = self._string(written)
+            name = self._string(written, self._name)
             while name in copy:
                 name += "'"
             secret = item is not None and not isinstance(item, bool) and item != "" and self._secret(written)
-            copy[name] = MASK if secret else self.copy(item, depth)
+            copy[name] = self._masked(item) if secret else self.copy(item, depth)
         return copy
 
     def _items(self, value: Iterable[Any], depth: int) -> list[Any]:
@@ -78,28 +82,43 @@ class Copier:
             copy.append(self.copy(item, depth))
         return copy
 
-    def _string(self, text: str) -> str:
+    def _masked(self, secret: Any) -> str:
+        return self._mark(_whole(secret) if self._keyed else "")
+
+    def _number(self, value: float) -> float | str:
+        if isinstance(value, int):
+            return self._integer(int.__int__(value))
+        if math.isfinite(value):
+            return float.__float__(value)
+        if math.isnan(value):
+            return "NaN"
+        return "Infinity" if value > 0 else "-Infinity"
+
+    def _integer(self, value: int) -> int | str:
+        if not -_LONGEST_INTEGER < value < _LONGEST_INTEGER:
+            return hex(value)[:MAX_TEXT]
+        if value > 0 and card_number(written := str(value)):
+            return self._mark(written)
+        return value if -_EXACT <= value <= _EXACT else str(value)
+
+    def _string(self, text: str, mask: Callable[[str], str]) -> str:
         if len(text) > MAX_TEXT:
-            return f"{self._text(text[:MAX_TEXT])}… [cut: {len(text)} characters]"
-        return self._text(text)
+            return f"{mask(text[:MAX_TEXT])}… [cut: {len(text)} characters]"
+        return mask(text)
 
 
-def _number(value: float) -> float | str:
-    if isinstance(value, int):
-        return _integer(int.__int__(value))
-    if math.isfinite(value):
-        return float.__float__(value)
-    if math.isnan(value):
-        return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
-
-
-def _integer(value: int) -> int | str:
-    if not -_LONGEST_INTEGER < value < _LONGEST_INTEGER:
-        return hex(value)[:MAX_TEXT]
-    if value > 0 and card_number(str(value)):
-        return MASK
-    return value if -_EXACT <= value <= _EXACT else str(value)
+def _whole(value: Any) -> str:
+    """Return a secret of any type as the text of which its mark is made."""
+    try:
+        if isinstance(value, list | tuple) and len(value) == 1:
+            return _whole(value[0])
+        if isinstance(value, int):
+            return str(int.__int__(value)) if -_LONGEST_INTEGER < value < _LONGEST_INTEGER else hex(value)
+        if isinstance(value, Mapping | list | tuple):
+            return json.dumps(value, default=str)
+        return _as_text(value)
+    except Exception as error:  # looking at an object runs its own code
+        return f"unreadable {type(value).__name__}: {type(error).__name__}"
 
 
 def _as_text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from otel_audit.redaction.marks import Marker
 from otel_audit.redaction.markup import mask_tags
 from otel_audit.redaction.named import mask_named
 from otel_audit.redaction.names import Names, fold
@@ -42,11 +43,12 @@ class Known:
 class Engine:
     """Masks the secrets of a text; immutable and thread-safe."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, marker: Marker) -> None:
         self.names = names
+        self.marker = marker
         self.clean_queries = Known()
         self._clean = Known()
-        self._pairs = PairMasker(names)
+        self._pairs = PairMasker(names, marker)
 
     def mask(self, text: str, *, json: bool = False, markup: bool = False) -> str:
         """Return ``text`` with its secrets masked; the same object when there are none.
@@ -81,14 +83,14 @@ class Engine:
         short = len(text) <= MAX_SHORT
         if not short or self.names.suspected(lower):
             if markup:
-                text = mask_tags(text, self.names.places(lower), self.names)
+                text = mask_tags(text, self.names.places(lower), self.names, self.marker)
                 lower = fold(text)
             if "value" in lower or "[[" in text:
-                text = mask_named(text, lower, self.names, json=json)
+                text = mask_named(text, lower, self.names, self.marker, json=json)
                 lower = fold(text)
             text = self._pairs.mask(text, lower, json=json, markup=markup)
         if not short or SHAPE_HINT.search(lower) is not None:
-            text = mask_cards(mask_shapes(text, lower), json=json)
+            text = mask_cards(mask_shapes(text, lower, self.marker), self.marker, json=json)
         return text
 
 

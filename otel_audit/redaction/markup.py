@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from otel_audit.redaction.marks import Marker
 from otel_audit.redaction.names import Names
-from otel_audit.redaction.patterns import MASK
 
 __all__ = ["mask_tags"]
 
@@ -26,13 +26,14 @@ _NAMING: Final = frozenset({"name", "id", "key", "property", "itemprop"})
 _HOLDING: Final = frozenset({"value", "content"})
 
 
-def mask_tags(text: str, places: list[int], names: Names) -> str:
+def mask_tags(text: str, places: list[int], names: Names, marker: Marker) -> str:
     """Return ``text`` with the values masked of tags that have a secret's name.
 
     Args:
         text: XML or HTML.
         places: where secrets' names may stand in it, in order.
         names: the names of secrets.
+        marker: makes what stands in their place.
     """
     kept: list[str] = []
     done = failed = -1
@@ -45,14 +46,14 @@ def mask_tags(text: str, places: list[int], names: Names) -> str:
             failed = start
             continue
         written = tag[0]
-        masked = _masked(written, names)
+        masked = _masked(written, names, marker)
         kept += (text[max(done, 0) : start], masked)
         done = tag.end()
         if masked is not written and (end := _text_end(text, tag)) > done:
-            kept.append(MASK)
+            kept.append(marker.mark(text[done:end]))
             done = end
     text = "".join((*kept, text[done:])) if kept else text
-    return _NEIGHBOUR.sub(lambda match: _mask_neighbour(match, names), text)
+    return _NEIGHBOUR.sub(lambda match: _mask_neighbour(match, names, marker), text)
 
 
 def _text_end(text: str, tag: re.Match[str]) -> int:
@@ -61,21 +62,23 @@ def _text_end(text: str, tag: re.Match[str]) -> int:
     return tag.end() if behind is None or not text.startswith(f"</{tag[1]}", behind.end()) else behind.end()
 
 
-def _mask_neighbour(match: re.Match[str], names: Names) -> str:
-    return match[0][: match.start(3) - match.start()] + MASK if names.secret(match[2]) else match[0]
+def _mask_neighbour(match: re.Match[str], names: Names, marker: Marker) -> str:
+    if not names.secret(match[2]):
+        return match[0]
+    return match[0][: match.start(3) - match.start()] + marker.mark(match[3])
 
 
-def _masked(tag: str, names: Names) -> str:
+def _masked(tag: str, names: Names, marker: Marker) -> str:
     found = [(match[1].lower(), match[3] or match[4] or match[5] or "") for match in _ATTRIBUTE.finditer(tag)]
     if any(names.secret(value) if key in _NAMING else (key, value) == ("type", "password") for key, value in found):
-        return _ATTRIBUTE.sub(_mask_value, tag)
+        return _ATTRIBUTE.sub(lambda match: _mask_value(match, marker), tag)
     return tag
 
 
-def _mask_value(match: re.Match[str]) -> str:
+def _mask_value(match: re.Match[str], marker: Marker) -> str:
     value = match[3] or match[4] or match[5]
     if match[1].lower() not in _HOLDING or not value:
         return match[0]
     quote = match[0][len(match[1]) + len(match[2])]
     quote = quote if quote in "\"'" else ""
-    return f"{match[1]}{match[2]}{quote}{MASK}{quote}"
+    return f"{match[1]}{match[2]}{quote}{marker.mark(value)}{quote}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from otel_audit.redaction.marks import Marker
 from otel_audit.redaction.names import Names
 from otel_audit.redaction.values import Span, Values
 
@@ -34,16 +35,17 @@ _BACKWARD: Final = re.compile(r"value\\*+[\"']\s*+:\s*+", re.IGNORECASE)
 _BRACES: Final = re.compile(r"[{}]")
 
 
-def mask_named(text: str, lower: str, names: Names, *, json: bool) -> str:
+def mask_named(text: str, lower: str, names: Names, marker: Marker, *, json: bool) -> str:
     """Return ``text`` with the values masked whose names stand beside them.
 
     Args:
         text: any text.
         lower: `names.fold` of it.
         names: the names of secrets.
+        marker: makes what stands in their place.
         json: whether it is JSON.
     """
-    values = Values(text, json=json)
+    values = Values(text, marker, json=json)
     kept: list[str] = []
     done = 0
     for place in names.places(lower):

@@ -24,7 +24,9 @@ _SECRET: Final = re.compile(
     r"|kennwort|motdepass|(?:amz|goog)signature|sess(?:ion)?(?:id|key)"
     r"|(?:api|private|access|signing|encryption|auth|ssh|master|shared|subscription|account)keys?"
     r"|(?:activation|confirmation|reset|verification|license|recovery|backup)key"
-    r"|(?:security|verification|activation|reset|recovery|backup|auth|access|mfa|sms|otp|pin|onetime)code|\Afacode|passkey"
+    r"|(?:security|verification|activation|reset|recovery|backup|auth|access|mfa|sms|otp|pin|onetime|scratch|factor"
+    r"|authenticator|login|signin|magic|device)code|\Afacode|passkey|codeverifier|saml(?:response|request)"
+    r"|relaystate"
     r"|cardn(?:o|um)|creditcard|debitcard|ccnumber|socialsecurity|(?:basic|http|proxy)auth|authheader"
 )
 #: Words that make a name a secret's when it ends with them, or is nothing else, or tells whose they are.
@@ -73,8 +75,12 @@ _PLACES: Final = tuple(
         r"c(?:redential|redit[_\-. ]?card|ard(?:[_\-. ]?n|(?<=debitcard)|(?<=debit.card))|v[vc](?![a-z])|ontrase"
         r"|c[_\-. ]?number|ret(?<=secret)(?!ar)|ess(?<=access)(?<![a-z]access)(?![a-z_\-.])|ial(?<=social)"
         r"|ode(?:(?<=[a-z]code)|(?<=[a-z][_\-. ]code)))",
-        r"p(?:ass(?:e(?![a-z])|(?![abd-oq-vx-z]))|w(?:d|(?![a-z]))|in(?![a-z])|(?<=otp)(?![a-z]))",
+        r"p(?:ass(?:e(?![a-z])|(?![abd-oq-vx-z]))|w(?:d|(?![a-z]))|in(?![a-z])|(?<=otp)(?![a-z])"
+        r"|onse(?:(?<=samlresponse)|(?<=saml[_\-. ]response)))",
         r"j(?:wt)",
+        r"v(?:erifier(?:(?<=codeverifier)|(?<=code[_\-. ]verifier)))",
+        r"y(?:(?<=relay)[_\-. ]?state)",
+        r"q(?:uest(?:(?<=samlrequest)|(?<=saml[_\-. ]request)))",
         r"s(?:rf(?<=[cx]srf)|n(?<=ssn)(?![a-z])|ess(?:ion)?[_\-. ]?(?:id|key)|enha|ignature(?<=[zg].signature))",
         r"h(?:(?<=auth)(?:ori[sz]|[_\-. ]?header|(?<=[cpy]auth)|(?<=[cpy].auth))"
         r"|(?<=refresh)(?<![a-z]refresh)(?![a-z_\-.]))",

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from otel_audit.redaction.marks import Marker
 from otel_audit.redaction.names import Names
-from otel_audit.redaction.patterns import MASK
 from otel_audit.redaction.values import Span, Values
 
 __all__ = ["PairMasker"]
@@ -47,12 +47,12 @@ _DUPLICATE: Final = re.compile(r"(Duplicate entry ')([^\n]{1,1000}?)(' for key '
 class _Source:
     """A text and what is known of it."""
 
-    def __init__(self, text: str, lower: str, *, json: bool, markup: bool) -> None:
+    def __init__(self, text: str, lower: str, marker: Marker, *, json: bool, markup: bool) -> None:
         self.text = text
         self.lower = lower
         self.markup = markup
         self.has_tags = "<" in text
-        self.values = Values(text, json=json)
+        self.values = Values(text, marker, json=json)
         self._unclosed = ("", 0)
 
     def closing_tag(self, name: str, position: int) -> int:
@@ -74,8 +74,9 @@ class _Source:
 class PairMasker:
     """Masks the values of secret keys in text; immutable and thread-safe."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, marker: Marker) -> None:
         self._names = names
+        self._marker = marker
 
     def mask(self, text: str, lower: str, *, json: bool = False, markup: bool = False) -> str:
         """Return ``text`` with the values of secret keys masked.
@@ -89,7 +90,7 @@ class PairMasker:
         places = self._names.places(lower)
         if not places:
             return text
-        source = _Source(text, lower, json=json, markup=markup)
+        source = _Source(text, lower, self._marker, json=json, markup=markup)
         kept: list[str] = []
         done = checked = 0
         for place in places:
@@ -98,7 +99,7 @@ class PairMasker:
             if json and (pair := _JSON_PAIR.match(text, place)) is not None:
                 checked = pair.end(1)
                 if self._is_json_key(text, place, checked, done):
-                    kept += (text[done : pair.start(2)], MASK)
+                    kept += (text[done : pair.start(2)], self._marker.mark(pair[2]))
                     done = checked = pair.end(2)
                 continue
             after = _AFTER.match(text, place)
@@ -119,8 +120,9 @@ class PairMasker:
 
     def _mask_duplicates(self, text: str) -> str:
         """Mask the value in MySQL's ``Duplicate entry '…' for key '…'`` where the key is a secret's."""
+        mark, secret = self._marker.mark, self._names.secret
         return _DUPLICATE.sub(
-            lambda match: f"{match[1]}{MASK}{match[3]}" if self._names.secret(match[4]) else match[0], text
+            lambda found: f"{found[1]}{mark(found[2])}{found[3]}" if secret(found[4]) else found[0], text
         )
 
     def _span(self, source: _Source, place: int, after: re.Match[str], floor: int) -> Span | None:
@@ -172,7 +174,7 @@ class PairMasker:
             return None
         begin = rest.end()
         close = source.closing_tag(source.lower[tag + 1 : end], begin)
-        return Span(begin, close, MASK) if close > begin else None
+        return Span(begin, close, self._marker.mark(text[begin:close])) if close > begin else None
 
 
 def _left(text: str, place: int, floor: int) -> int:

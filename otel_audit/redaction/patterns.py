@@ -12,28 +12,29 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from otel_audit.redaction.callbacks import mask_callbacks
+from otel_audit.redaction.marks import Marker
 from otel_audit.redaction.names import fold
 
-__all__ = ["MASK", "SHAPE_HINT", "card_number", "mask_cards", "mask_shapes"]
-
-#: What stands in the place of a secret.
-MASK: Final = "[redacted]"
+__all__ = ["SHAPE_HINT", "card_number", "mask_cards", "mask_shapes"]
 
 _JWT_HINT: Final = re.compile("J(?<=eyJ)")
 _JWT: Final = re.compile(r"eyJ[\w-]*+(?:\.[\w-]*+)*+", re.ASCII)
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}KEY(?: BLOCK)?-----")
 #: JSON may write ``/`` as ``\/``; where the text is cut, what follows the colon may be a port.
-_USER_INFO: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\\[\]]{0,256}):[^\s/?#@\"'<>\\]{1,512}@")
-_USER_INFO_CUT: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\\[\]]{0,256}):(?![0-9]{1,5}\Z)[^\s/?#@\"'<>\\]{1,512}\Z")
+_USER_INFO: Final = re.compile(r"(:\\?/\\?/[^\s/?#@:\"'<>\\\[\]]{0,256}):([^\s/?#@\"'<>\\]{1,512})@")
+_USER_INFO_CUT: Final = re.compile(
+    r"(:\\?/\\?/[^\s/?#@:\"'<>\\\[\]]{0,256}):(?![0-9]{1,5}\Z)([^\s/?#@\"'<>\\]{1,512})\Z"
+)
 #: A token alone: ``https://ghs_…@github.com/``. Names of users are shorter, or have no digit.
-_USER_TOKEN: Final = re.compile(r"(:\\?/\\?/)(?=[A-Za-z_\-]*+[0-9])[\w\-]{20,256}+@", re.ASCII)
+_USER_TOKEN: Final = re.compile(r"(:\\?/\\?/)(?=[A-Za-z_\-]*+[0-9])([\w\-]{20,256}+)@", re.ASCII)
 _MAX_USER_INFO: Final = 800
 #: What a database or a command line puts behind the name without a separator.
 _BEHIND: Final = re.compile(
-    r"((?:password|passphrase|identified by)\s{1,4}+')[^'\n]{1,200}+(?=')"
+    r"((?:password|passphrase|identified by)\s{1,4}+')([^'\n]{1,200}+)(?=')"
     r"|(--(?:[a-z]{1,20}+-){0,3}+(?:password|passwd|token|secret|key)(?:['\"],\s?|[ =])['\"]?+)"
-    r"[^\s'\",\]\-][^\s'\",\]]{0,200}+",
+    r"([^\s'\",\]\-][^\s'\",\]]{0,200}+)",
     re.IGNORECASE,
 )
 _BEHIND_HINTS: Final = ("password '", "passphrase '", "identified by")
@@ -55,13 +56,19 @@ _KEY_HINTS: Final = tuple(
     re.compile(pattern)
     for pattern in (
         r"_(?:(?<=gh[pousr]_)|(?<=_pat_)|(?<=[sr]k_)(?:live|test)|(?<=npm_)|(?<=hf_)|(?<=_v1_)|(?<=shp[acps][tas]_)"
-        r"|(?<=whsec_))",
-        r"A(?:KIA|SIA|Iza|GE-S)",
+        r"|(?<=whsec_)|(?<=lin_api_)|(?<=gl(?:sa|pt)_)|(?<=glc_)|(?<=tkn_)|(?<=ntn_))",
+        r"A(?:KIA|SIA|Iza|GE-S|TATT3|K-(?<=NRAK-))",
         r"G(?:(?<=SG)\.|OCSPX-)",
         r"x(?:ox.-|app-)",
         r"y(?:a29\.|pi-)",
         r"k-(?<=sk-)",
-        r"glpat-",
+        r"gl[a-z]{2,5}-",
+        r"v(?:s\.(?<=hvs\.))",
+        r"K(?:U-(?<=HRKU-)|(?<=SK)[0-9a-f]{32})",
+        r"q(?:0[a-z]{3}-)",
+        r"p(?:i[0-9a-f]{32}(?<=dapi.{32}))",
+        r"-(?:us[0-9]|[0-9a-f]{32})",
+        r"//0(?<=1//0)",
         r"\$(?:(?<=\d\$)|(?<=pt\$)|2[aby]\$)",
     )
 )
@@ -69,7 +76,11 @@ _KEY_HINTS: Final = tuple(
 _ADDRESS_HINTS: Final = ("slack.com/services/", "/api/webhooks/", ".org/bot")
 _KEYS: Final = re.compile(
     r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}\b"
-    r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_\w{20,}+|glpat-[\w-]{20,}+"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_\w{20,}+|gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt|ffct)-[\w-]{20,}+"
+    r"|lin_api_[A-Za-z0-9]{30,}+|gl(?:sa|pt)_\w{30,}+|glc_[A-Za-z0-9+/=]{30,}+|pscale_tkn_[\w.-]{20,}+"
+    r"|ntn_[A-Za-z0-9]{30,}+|hvs\.[\w-]{20,}+|NRAK-[A-Z0-9]{20,}+|HRKU-[\w-]{20,}+|ATATT3[\w=-]{40,}+"
+    r"|sq0[a-z]{3}-[\w-]{20,}+|dapi[0-9a-f]{32}|SK[0-9a-f]{32}\b|key-[0-9a-f]{32}\b|[0-9a-f]{32}-us[0-9]{1,2}\b"
+    r"|1//0[\w-]{30,}+|[c-n][0-9a-z]{5}-[0-9a-f]{32}(?![\w.-])"
     r"|[sr]k_(?:live|test)_\w{8,}+|whsec_[A-Za-z0-9+/=]{16,}+|sk-[\w-]{20,}+"
     r"|xox[a-z]-[\w-]{10,}+|xapp-[\w-]{10,}+|AIza[\w-]{30,}+|GOCSPX-[\w-]{20,}+|ya29\.[\w-]{20,}+"
     r"|SG\.[\w-]{16,}+\.[\w-]{16,}+|npm_[A-Za-z0-9]{30,}+|pypi-[\w-]{40,}+|hf_[A-Za-z0-9]{30,}+"
@@ -85,7 +96,9 @@ _KEYS: Final = re.compile(
 SHAPE_HINT: Final = re.compile(
     r"eyj|----begin|/\\?/|b(?:earer|asic)[ \t]|ken[ \t]|(?:otiate|gest)[ \t]|_(?<=gh[pousr]_)|_pat_|k_(?:live|test)"
     r"|npm_|hf_|_v1_|(?<=shp)(?:at|ca|pa|ss)_|whsec_|akia|asia|aiza|age-s|sg\.|gocspx-|xox.-|xapp-|ya29\.|pypi-|sk-"
-    r"|bot[0-9]{6}|password\s+'|passphrase\s+'|identified by|--[a-z]|glpat-|\$|[0-9]{4}(?:[0-9]{9}|[ \-][0-9]{4})"
+    r"|gl[a-z]{2,5}-|hvs\.|nrak-|hrku-|atatt3|sq0|dapi|sk[0-9a-f]{32}|-us[0-9]|-[0-9a-f]{32}|1//0"
+    r"|bot[0-9]{6}|password\s+'|passphrase\s+'|identified by|--[a-z]"
+    r"|lin_api|gl(?:sa|pt|c)_|_tkn_|ntn_|[?&;]code=|\$|[0-9]{4}(?:[0-9]{9}|[ \-][0-9]{4})"
 )
 
 #: Digits become 0, a dash becomes a space: then it costs little to see where a card number is possible.
@@ -109,44 +122,52 @@ _ISSUERS: Final = {
     19: re.compile("4|6[02-57]|5[06-8]"),
 }
 _DOUBLED: Final = str.maketrans("0123456789", "0246813579")
-_BEFORE_NUMBER: Final = re.compile(rb"(?:\A|[\[,:])\s*+\Z")
+_MAX_BLANKS: Final = 200
 _AFTER_NUMBER: Final = re.compile(rb"\s*+(?:[\],}]|\Z)")
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 
 
-def mask_shapes(text: str, lower: str) -> str:
+def mask_shapes(text: str, lower: str, marker: Marker) -> str:
     """Mask every secret that shows by its shape, card numbers aside.
 
     Args:
         text: free text.
         lower: the same, or what it was before other secrets were masked, with ASCII letters in lower case.
+        marker: makes what stands in the place of a secret.
     """
+    mark = marker.mark
+    if "code=" in lower:
+        text = mask_callbacks(text, lower, marker)
     if _JWT_HINT.search(text) is not None:
-        text = _JWT.sub(_mask_jwt, text)
+        text = _JWT.sub(lambda found: _mask_jwt(found, marker), text)
     if "-----BEGIN" in text:
-        text = _mask_pem(text)
+        text = _mask_pem(text, marker)
     if "@" in text and ("://" in text or ":\\/" in text):
-        text = _USER_TOKEN.sub(rf"\1{MASK}@", _USER_INFO.sub(rf"\1:{MASK}@", text))
+        text = _USER_INFO.sub(lambda found: f"{found[1]}:{mark(found[2])}@", text)
+        text = _USER_TOKEN.sub(lambda found: f"{found[1]}{mark(found[2])}@", text)
     if "//" in (tail := text[-_MAX_USER_INFO:]):
-        text = text[:-_MAX_USER_INFO] + _USER_INFO_CUT.sub(rf"\1:{MASK}", tail)
+        text = text[:-_MAX_USER_INFO] + _USER_INFO_CUT.sub(lambda found: f"{found[1]}:{mark(found[2])}", tail)
     if "--" in text or ("'" in text and any(hint in lower for hint in _BEHIND_HINTS)):
-        text = _BEHIND.sub(rf"\1\2{MASK}", text)
+        text = _BEHIND.sub(
+            lambda found: f"{found[1]}{mark(found[2])}" if found[1] else f"{found[3]}{mark(found[4])}", text
+        )
     for pattern, offset in _SCHEME_PLACES:
         if pattern.search(lower) is not None:
-            text = _mask_schemes(text, pattern, offset)
+            text = _mask_schemes(text, pattern, offset, marker)
     if "//" in text and any(hint in lower for hint in _ADDRESS_HINTS):
-        return _KEYS.sub(MASK, text)
+        return _KEYS.sub(lambda found: mark(found[0]), text)
     for hint in _KEY_HINTS:
         if hint.search(text) is not None:
-            return _KEYS.sub(MASK, text)
+            return _KEYS.sub(lambda found: mark(found[0]), text)
     return text
 
 
-def mask_cards(text: str, *, json: bool = False) -> str:
+def mask_cards(text: str, marker: Marker, *, json: bool = False) -> str:
     """Mask card numbers: right length, right first digits, right check digit.
 
     Args:
         text: free text, or JSON, where a card number that stands as a number becomes a string.
+        marker: makes what stands in the place of a card number.
         json: whether it is JSON.
     """
     data = text.encode("utf-8", "surrogatepass")
@@ -160,7 +181,8 @@ def mask_cards(text: str, *, json: bool = False) -> str:
     kept: list[bytes] = []
     done = 0
     for (start, end), is_number in zip(cards, _are_numbers(data, cards, json=json), strict=True):
-        kept += (data[done:start], f'"{MASK}"'.encode() if is_number else MASK.encode())
+        mark = marker.mark(data[start:end].decode()).encode()
+        kept += (data[done:start], b'"%s"' % mark if is_number else mark)
         done = end
     return b"".join((*kept, data[done:])).decode("utf-8", "surrogatepass")
 
@@ -175,31 +197,32 @@ def card_number(written: str) -> bool:
     return total % 10 == 0
 
 
-def _mask_jwt(match: re.Match[str]) -> str:
+def _mask_jwt(match: re.Match[str], marker: Marker) -> str:
     parts = match[0].split(".")
     if len(parts) >= 3 or (len(parts) == 2 and parts[1].startswith("eyJ")):
-        return MASK
+        return marker.mark(match[0].rstrip("."))
     return match[0]
 
 
-def _mask_pem(text: str) -> str:
+def _mask_pem(text: str, marker: Marker) -> str:
     """Cut out private keys, to the end of the text where the end of the key is missing."""
     kept: list[str] = []
     position = 0
     while (begin := _PEM.search(text, position)) is not None:
         end = _PEM_END.search(text, begin.end())
-        kept += (text[position : begin.start()], MASK)
-        position = len(text) if end is None else end.end()
+        stop = len(text) if end is None else end.end()
+        kept += (text[position : begin.start()], marker.mark(text[begin.start() : stop]))
+        position = stop
     return "".join((*kept, text[position:]))
 
 
-def _mask_schemes(text: str, pattern: re.Pattern[str], offset: int) -> str:
+def _mask_schemes(text: str, pattern: re.Pattern[str], offset: int, marker: Marker) -> str:
     kept: list[str] = []
     done = 0
     for place in pattern.finditer(fold(text)):
         match = _SCHEME.match(text, max(0, place.start() - offset))
         if match is not None and match.start() >= done and _is_credential(match[1].lower(), match[2]):
-            kept += (text[done : match.start(2)], MASK)
+            kept += (text[done : match.start(2)], marker.mark(match[2]))
             done = match.end()
     return "".join((*kept, text[done:]))
 
@@ -229,8 +252,8 @@ def _are_numbers(data: bytes, spans: list[tuple[int, int]], *, json: bool) -> It
     """Tell of each span whether it stands as a number of its own in JSON, not inside a string."""
     string_end = position = 0
     for start, end in spans:
-        before = _BEFORE_NUMBER.search(data, max(0, start - 200), start)
-        if not json or before is None or _AFTER_NUMBER.match(data, end) is None:
+        before = data[max(0, start - _MAX_BLANKS) : start].rstrip() if json else b'"'
+        if not (before[-1:] in b"[,:" if before else start <= _MAX_BLANKS) or _AFTER_NUMBER.match(data, end) is None:
             yield False
             continue
         while string_end <= start and (string := _STRING.search(data, position, start + 1)) is not None:

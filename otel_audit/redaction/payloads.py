@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from otel_audit.redaction import media, multipart
 from otel_audit.redaction.engine import Engine
-from otel_audit.redaction.patterns import MASK
 from otel_audit.redaction.queries import mask_query
 from otel_audit.text import storable
 
@@ -78,17 +77,23 @@ def _text(raw: bytes, kind: media.MediaType, engine: Engine, *, truncated: bool)
 def _mask_blocks(text: str, engine: Engine) -> str:
     """Mask what stands below the secret keys of YAML."""
     kept: list[str] = []
-    depth: int | None = None
+    below: list[str] = []
+    head, depth = "", -1
     for line in text.split("\n"):
         indent = len(line) - len(line.lstrip(" \t-"))
-        if depth is not None and (indent > depth or not line.strip()):
+        if head and (indent > depth or not line.strip()):
+            below.append(line.strip())
             continue
-        depth = None
+        if head:
+            kept.append(f"{head}: {engine.marker.mark(chr(10).join(below))}")
+            head, below = "", []
         key = _BLOCK.match(line)
         if key is not None and engine.names.secret(key[1]):
-            depth = indent
-            line = f"{line[: key.end(1)]}: {MASK}"  # noqa: PLW2901  # what is kept of it
-        kept.append(line)
+            head, depth = line[: key.end(1)], indent
+        else:
+            kept.append(line)
+    if head:
+        kept.append(f"{head}: {engine.marker.mark(chr(10).join(below))}")
     return "\n".join(kept)
 
 
@@ -127,7 +132,7 @@ def _entry(part: multipart.Part, engine: Engine) -> tuple[dict[str, Any], bool]:
         plain |= {"value": part.data.decode("utf-8", "backslashreplace")}
     entry = {key: engine.mask(value) if isinstance(value, str) else value for key, value in plain.items()}
     if entry.get("value") and (not part.names or any(map(engine.names.secret, part.names))):
-        entry["value"] = MASK
+        entry["value"] = engine.marker.mark(str(plain["value"]))
     if not part.complete:
         return entry | {"cut": True}, entry != plain
     return entry, entry != plain

@@ -6,8 +6,8 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote, unquote_plus
 
+from otel_audit.redaction.callbacks import mask_callbacks, secret_in_query
 from otel_audit.redaction.engine import Engine
-from otel_audit.redaction.patterns import MASK
 
 __all__ = ["mask_query"]
 
@@ -16,9 +16,20 @@ _MAX_ENCODINGS: Final = 4  # how often a value is looked at behind another perce
 _SAFE: Final = "[]/:?=,@ "
 
 
-def mask_query(raw: str, engine: Engine) -> str:
-    """Return ``raw`` with the values of secret names and the secrets in other values masked."""
-    if not raw or raw in engine.clean_queries:
+def mask_query(raw: str, engine: Engine, path: str = "") -> str:
+    """Return ``raw`` with the values of secret names and the secrets in other values masked.
+
+    Args:
+        raw: a query string or form.
+        engine: masks what stands in a value.
+        path: where it was sent to; empty where that is not known.
+    """
+    if not raw:
+        return raw
+    if (secret := secret_in_query(unquote(raw) if "%" in raw else raw, path)) or "?" in raw:
+        raw = mask_callbacks(raw, raw.lower(), engine.marker)
+        return _SEGMENT.sub(lambda match: _segment(match[0], engine, secret), raw)
+    if raw in engine.clean_queries:
         return raw
     masked = raw
     if not _clean(raw, engine):
@@ -41,23 +52,28 @@ def _clean(raw: str, engine: Engine) -> bool:
     return False
 
 
-def _segment(segment: str, engine: Engine) -> str:
+def _segment(segment: str, engine: Engine, secret: frozenset[str] = frozenset()) -> str:
     key, equals, value = segment.partition("=")
-    if equals and engine.names.secret(unquote_plus(key)):
-        return f"{key}={MASK}" if value else segment
-    whole = f"{key}={MASK}" if equals else MASK
+    name = unquote_plus(key)
+    if equals and (engine.names.secret(name) or name.lower() in secret):
+        return f"{key}={engine.marker.mark(unquote_plus(value))}" if value else segment
     text = unquote_plus(segment)
     for _ in range(_MAX_ENCODINGS):
         masked = engine.mask(text)
         if masked != text:
             if _more(masked, engine):
-                return whole
+                return _whole(key, equals, value, engine)
             return masked if text == segment else quote(masked, safe=_SAFE).replace(" ", "+")
         decoded = unquote(text)
         if decoded == text:
             return segment
         text = decoded
-    return whole  # nobody needs so many encodings, but to hide something
+    return _whole(key, equals, value, engine)  # nobody needs so many encodings, but to hide something
+
+
+def _whole(key: str, equals: str, value: str, engine: Engine) -> str:
+    """Return a segment of which nothing but the key is kept, if it has one."""
+    return f"{key}={engine.marker.mark(unquote_plus(value))}" if equals else engine.marker.mark(unquote_plus(key))
 
 
 def _more(text: str, engine: Engine) -> bool:

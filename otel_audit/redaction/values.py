@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from otel_audit.redaction.patterns import MASK
+from otel_audit.redaction.marks import Marker, is_mark, mark_at
 
 __all__ = ["Span", "Values"]
 
@@ -50,11 +50,13 @@ class Values:
 
     Args:
         text: any text.
+        marker: makes what stands in the place of a value.
         json: whether it is JSON.
     """
 
-    def __init__(self, text: str, *, json: bool) -> None:
+    def __init__(self, text: str, marker: Marker, *, json: bool) -> None:
         self._text = text
+        self._mark = marker.mark
         self._json = json
         self._backslashes = "\\\\" in text
         self._from, self._limit = 1, 0
@@ -72,21 +74,21 @@ class Values:
         if self._json and key_quote == '"' and (string := _JSON_STRING.match(text, position)) is not None:
             return self._span(position + 1, string.end() - 1)
         limit = len(text) if key_quote else self._reach(position)
-        if text.startswith(MASK, position) or position >= limit:
+        if mark_at(text, position) or position >= limit:
             return None
         opener = _OPENER.match(text, position, limit)
         if opener is not None:
             return self._quoted(opener, limit, in_string=not key_quote)
-        mask = f"{key_quote}{MASK}{key_quote}"
         if text[position] in "[{(":
-            return Span(position, self._container_end(position, max(0, len(key_quote) - 1), limit), mask)
+            end = self._container_end(position, max(0, len(key_quote) - 1), limit)
+            return self._all(position, self._bare_end(end, limit), key_quote)
         elsewhere = not (same_line or self._json or text[position] in "-0123456789")
         if elsewhere or _LITERAL.match(text, position, limit) is not None:
             return None
         end = self._bare_end(position, limit)
         while words and (blank := _BLANK.match(self._text, end, limit)) is not None:
             end = self._bare_end(blank.end(), limit)
-        return Span(position, end, mask) if end > position else None
+        return self._all(position, end, key_quote) if end > position else None
 
     def header_line(self, position: int) -> Span | None:
         """Return the rest of a header's line."""
@@ -113,7 +115,14 @@ class Values:
         return self._span(start, self._closing_quote(start, len(opener[1]), opener[2], limit, json=self._json)[0])
 
     def _span(self, start: int, end: int) -> Span | None:
-        return None if end == start or self._text[start:end] == MASK else Span(start, end, MASK)
+        if end == start:
+            return None
+        value = self._text[start:end]
+        return None if is_mark(value) else Span(start, end, self._mark(value))
+
+    def _all(self, start: int, end: int, quote: str) -> Span:
+        """Return a value that has no quotes of its own, to be replaced by a string."""
+        return Span(start, end, f"{quote}{self._mark(self._text[start:end])}{quote}")
 
     def _bare_end(self, position: int, limit: int) -> int:
         """Return where a value without quotes ends, calls such as ``UUID('…')`` included."""

@@ -13,7 +13,7 @@ import pytest
 from otel_audit.exceptions import SpoolError
 from otel_audit.ids import record_id
 from otel_audit_exporters import quarantine, tailing
-from otel_audit_exporters.accounts import load_accounts, oldest_pending
+from otel_audit_exporters.accounts import excluded_by, load_accounts, oldest_pending
 from otel_audit_exporters.drain import Drainer, pending
 from otel_audit_exporters.envelope import Record, encode_intent, parse
 from otel_audit_exporters.losses import REFUSED
@@ -368,7 +368,7 @@ def test_a_database_that_is_away_keeps_an_intent_waiting(directory: Path) -> Non
 def test_refusals_are_counted_apart_and_go_into_the_books(directory: Path) -> None:
     writer, store = new_writer(directory), Store()
     writer.record_loss({REFUSED: 1})
-    unnoted = writer.unnoted(REFUSED)
+    unnoted = writer.unnoted().get(REFUSED, 0)
     writer.append(make_records(1))
     writer.record_loss({REFUSED: 2, "encode": 1})
 
@@ -377,7 +377,7 @@ def test_refusals_are_counted_apart_and_go_into_the_books(directory: Path) -> No
     drain(directory, store)
     gone = pending(directory, FINGERPRINT)
 
-    assert (unnoted, writer.unnoted(REFUSED)) == (1, 0)
+    assert (unnoted, writer.unnoted().get(REFUSED, 0)) == (1, 0)
     for counts in (alive, gone):
         assert (counts["refused"], counts["lost"], counts["captured"]) == (3, 1, 2)
     assert load_accounts(directory, FINGERPRINT).refused == 3
@@ -396,3 +396,42 @@ def test_the_number_of_an_intent_is_that_of_no_record(directory: Path) -> None:
 
     assert [json.dumps(envelope["seq"]) for envelope in store.envelopes.values()] == ["1", "2", "3", "4", "5"]
     assert pending(directory, FINGERPRINT)["lost"] == 0
+
+
+def test_exclusions_are_counted_apart_and_go_into_the_books(directory: Path) -> None:
+    writer, store = new_writer(directory), Store()
+    writer.exclude("rule 1")
+    writer.append(make_records(1))
+    writer.exclude("rule 1")
+    writer.exclude("STATIC_URL")
+
+    alive = excluded_by(directory, FINGERPRINT)
+    writer.close()
+    drain(directory, store)
+
+    assert alive == excluded_by(directory, FINGERPRINT) == {"rule 1": 2, "STATIC_URL": 1}
+    assert pending(directory, FINGERPRINT)["lost"] == 0
+    assert list(directory.glob("*.losses")) == []
+
+
+def test_exclusions_are_seen_from_outside_before_the_first_record(directory: Path) -> None:
+    writer = new_writer(directory)
+
+    writer.exclude("rule 1")
+
+    assert excluded_by(directory, FINGERPRINT) == {"rule 1": 1}
+    assert writer.unnoted() == {}
+    writer.close()
+    assert drain(directory, Store()) == 0
+    assert segments(directory) == []
+
+
+def test_an_exclusion_that_finds_no_directory_is_kept_in_memory(directory: Path) -> None:
+    writer = new_writer(directory)
+    directory.rmdir() if directory.exists() else None
+    directory.write_text("in the way")
+
+    with pytest.raises(SpoolError):
+        writer.exclude("rule 1")
+
+    assert writer.unnoted() == {"excluded:rule 1": 1}

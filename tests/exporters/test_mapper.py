@@ -6,12 +6,15 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.core.exceptions import ValidationError
 
+from otel_audit import fields
+from otel_audit.floods import Flood
 from otel_audit.ids import record_id
 from otel_audit.models import (
     AuditEvent,
@@ -259,12 +262,17 @@ def test_duration_by_the_monotonic_clock_counts() -> None:
 # ── what does not fit ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_long_value_is_cut_and_named_and_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+def test_long_value_is_cut_and_named_and_warned_about(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fields, "_flood", Flood())
+    url = "/" + "ä" * 3009
+
     with caplog.at_level(logging.WARNING, logger="otel_audit.truncation"):
-        found = row("request", method="GET", url="/" + "x" * 3009, status=200)
+        found = row("request", method="GET", url=url, status=200)
 
     assert len(found.url) == 2048
-    assert found.changed_fields == ["url"]
+    assert found.changed_fields == ["url", "url:size=6019", f"url:sha256={sha256(url.encode()).hexdigest()}"]
     assert "Truncating value for field 'url' to 2048 characters. Original length: 3010." in caplog.text
 
 

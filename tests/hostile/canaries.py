@@ -41,7 +41,9 @@ wrong_type form form_brackets form_encoded_key form_json multipart multipart_jso
 xml_attribute xml_cdata xml_namespace soap html_input user_info redis dsn query query_encoded query_twice
 query_array query_json reset reset_referer cookie session_cookie proxy_authorization api_key_header
 x_auth_token user_agent_pair path_pair login_password token_password basic_password tracestate baggage
-wrong_login_again exception_body
+wrong_login_again exception_body oauth_code oauth_state oauth_short oauth_referer oauth_next oauth_exchange
+code_verifier saml_response saml_request relay_state totp backup_code recovery_codes device_code signed_url azure_sig
+forged_mark
 """
 #: Secrets that a view, a library or plain OpenTelemetry code writes; the site gets them by name.
 VIEW_SECRETS: Final = {
@@ -79,6 +81,12 @@ SECRETS: Final = {
     "github": "ghp_Kanari401vQ7xZbbbbbbbbbbbbbbbbbbbbbb",
     "stripe": "sk_live_Kanari402vQ7xZbbbbbbbb",
     "slack": "xoxb-403403403403-Kanari403vQ7xZ",
+    "gitlab": "glpat-Kanari405vQ7xZbbbb-bb",
+    "npm": "npm_Kanari406vQ7xZbbbbbbbbbbbbbbbbbbbbbbbb",
+    "google": "AIzaKanari407vQ7xZbbbbbbbbbbbbbbbbbbbbb",
+    "google_oauth": "1//0Kanari408vQ7xZbbbbbbbbbbbbbbbbbbbbb",
+    "vault": "hvs.Kanari409vQ7xZbbbbbbbbbb",
+    "reset_link": "d8k2x1-410410410410410410410410410410ab",
     "pem": "MIIEKanari404vQ7xZAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 }
 S: Final = SECRETS
@@ -111,6 +119,9 @@ def _json() -> list[bytes]:
         _data({"number": S["card"], "text": f"my card {S['card_in_groups']}."}),
         _data(b'{"number": %s}' % S["card_number"].encode()),
         _data({"notes": [S["aws"], S["github"], S["stripe"], S["slack"]]}),
+        _data({"notes": [S["gitlab"], f"see {S['npm']}.", {"a": S["google"]}, S["google_oauth"], S["vault"]]}),
+        _data({"totp": S["totp"], "backupCode": S["backup_code"], "recovery_codes": [S["recovery_codes"], 1]}),
+        _data({"device_code": S["device_code"], "password": "[redacted]" + S["forged_mark"]}),
         _data({"file": f"-----BEGIN RSA PRIVATE KEY-----\n{S['pem']}\n-----END RSA PRIVATE KEY-----\n"}),
         _data({"url": f"https://ada:{S['user_info']}@example.com/", "cache": f"redis://:{S['redis']}@cache:6379/0"}),
         _data({"dsn": f"host=db user=x password={S['dsn']} dbname=y", "text": f"see {S['jwt_in_text']} here"}),
@@ -149,6 +160,15 @@ def _forms() -> list[bytes]:
     return [
         http("POST", "/form/", FORM, body=f"user=ada&password={S['form']}&user[secret]={S['form_brackets']}".encode()),
         http("POST", "/form/", FORM, body=f"p%61ssw%6Frd={S['form_encoded_key']}".encode()),
+        http("POST", "/form/", FORM, body=f"SAMLResponse={S['saml_response']}&RelayState={S['relay_state']}".encode()),
+        http(
+            "POST",
+            "/form/",
+            FORM,
+            body=f"grant_type=authorization_code&code={S['oauth_exchange']}&code_verifier="
+            f"{S['code_verifier']}&client_id=shop".encode(),
+        ),
+        http("POST", "/form/", FORM, body=f"a=1&password=[redacted]{S['forged_mark']}&b=2".encode()),
         http("POST", "/form/", FORM, body=f"data=%7B%22password%22%3A%22{S['form_json']}%22%7D".encode()),
         http("POST", "/form/", "Content-Type: multipart/form-data; boundary=B", body=multipart.encode()),
         http("POST", "/form/", "Content-Type: multipart/form-data; boundary=B; boundary=C", body=other.encode()),
@@ -180,6 +200,14 @@ def _addresses() -> list[bytes]:
         http("GET", f"/echo/?t={S['jwt_in_query']}"),
         http("GET", reset, f"Referer: http://127.0.0.1{reset}"),
         http("GET", "/echo/", f"Referer: http://127.0.0.1/reset/Mg/{S['reset_referer']}/?token={S['reset_referer']}"),
+        http("GET", f"/echo/?code={S['oauth_code']}&state={S['oauth_state']}"),
+        http("GET", f"/oauth/callback/?code={S['oauth_short']}&n=1"),
+        http("GET", f"/echo/?next=https%3A%2F%2Fx%2Fcb%3Fcode%3D{S['oauth_next']}%26state%3D{S['oauth_next']}"),
+        http("GET", "/echo/", f"Referer: http://127.0.0.1/cb?code={S['oauth_referer']}&state={S['oauth_referer']}"),
+        http("GET", f"/echo/?SAMLRequest={S['saml_request']}"),
+        http("GET", f"/echo/?sv=2024-11-04&se=2026&sig={S['azure_sig']}"),
+        http("GET", f"/echo/?Expires=1&Key-Pair-Id=K2&Signature={S['signed_url']}"),
+        http("GET", f"/account/new-password/Mg/{S['reset_link']}/"),
         http("GET", f"/echo/{S['jwt_in_path']}/"),
         http("GET", f"/echo/;password={S['path_pair']}/"),
     ]  # fmt: skip

@@ -17,8 +17,10 @@ from django.core.management import call_command
 from django.db import DatabaseError, router, transaction
 from django.test import override_settings
 
+from otel_audit import fields, floods
 from otel_audit.database_router import DRFAuditTrail, OTelAudit
 from otel_audit.exceptions import AppendOnlyError
+from otel_audit.floods import Flood
 from otel_audit.ids import record_id
 from otel_audit.models import (
     AuditEvent,
@@ -212,13 +214,39 @@ def test_a_row_is_stored_before_the_row_it_refers_to(model: type[AuditEvent], re
 
 
 @audit_db
-def test_a_long_value_is_cut_and_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_value_is_cut_and_warned_about(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fields, "_flood", Flood())
+
     with caplog.at_level(logging.WARNING, "otel_audit.truncation"):
         row = RequestAuditEvent.objects.create(url="/" + "x" * 3009)
 
     assert len(RequestAuditEvent.objects.get(pk=row.pk).url) == 2048
     assert [record.getMessage() for record in caplog.records] == [
         "Truncating value for field 'url' to 2048 characters. Original length: 3010."
+    ]
+
+
+def test_a_client_cannot_flood_the_log_with_long_values(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, agent = RequestAuditEvent._meta.get_field("url"), RequestAuditEvent._meta.get_field("user_agent")
+    now = [1000.0]
+    monkeypatch.setattr(fields, "_flood", Flood())
+    monkeypatch.setattr(floods, "monotonic", lambda: now[0])
+
+    with caplog.at_level(logging.WARNING, "otel_audit.truncation"):
+        for _ in range(100):
+            url.get_prep_value("x" * 3000)
+        agent.get_prep_value("x" * 3000)
+        now[0] += 60
+        url.get_prep_value("x" * 3001)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "Truncating value for field 'url' to 2048 characters. Original length: 3000.",
+        "Truncating value for field 'user_agent' to 512 characters. Original length: 3000.",
+        "Truncating value for field 'url' to 2048 characters. Original length: 3001. (100 since the last such line)",
     ]
 
 

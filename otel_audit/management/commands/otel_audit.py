@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from argparse import ArgumentTypeError
@@ -25,7 +26,7 @@ from otel_audit.conf import conf
 
 __all__ = ["Command"]
 
-_COUNTS: Final = ("captured", "stored", "pending", "quarantined", "lost", "refused", "oldest_pending_s")
+_COUNTS: Final = ("captured", "stored", "pending", "quarantined", "lost", "refused", "excluded", "oldest_pending_s")
 #: A drain that moves nothing for this many seconds gives up.
 _PATIENCE_S: Final = 30.0
 
@@ -39,7 +40,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the subcommands."""
-        commands = parser.add_subparsers(dest="subcommand", required=True, metavar="doctor | status | drain | report")
+        commands = parser.add_subparsers(
+            dest="subcommand", required=True, metavar="doctor | status | drain | report | policy | mark"
+        )
         commands.add_parser("doctor", help="Send a record through the whole pipeline and say which step fails.")
         status = commands.add_parser("status", help="Say how many records were captured, stored, are pending or lost.")
         status.add_argument("--json", action="store_true", help="Print one JSON object.")
@@ -59,6 +62,13 @@ class Command(BaseCommand):
             "--since", type=_moment, metavar="TIME", help="Leave out what began before: ISO date or time."
         )
         report.add_argument("--until", type=_moment, metavar="TIME", help="Leave out what began at or after.")
+        commands.add_parser("mark", help="Print what stands in the place of a secret, read from standard input.")
+        policy = commands.add_parser("policy", help="List the rules, or say which one decides about a request.")
+        policy.add_argument("--explain", nargs=2, metavar=("METHOD", "PATH"), help="The request, as in GET /api/x/.")
+        policy.add_argument("--route", help="Its route; looked up where this is not given.")
+        policy.add_argument("--user", help="The name of who acts; an empty one for nobody.")
+        policy.add_argument("--group", action="append", help="A group of who acts; may be given more than once.")
+        policy.add_argument("--status", type=int, help="The status code of the response.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the subcommand that was asked for."""
@@ -70,8 +80,8 @@ class Command(BaseCommand):
         from otel_audit.doctor import FAILED, OK, SKIPPED, examine
 
         marks = {
-            OK: self.style.SUCCESS(self._mark("✓", "ok")),
-            FAILED: self.style.ERROR(self._mark("✗", "FAILED")),
+            OK: self.style.SUCCESS(self._sign("✓", "ok")),
+            FAILED: self.style.ERROR(self._sign("✗", "FAILED")),
             SKIPPED: self.style.NOTICE("-"),
         }
         failed = 0
@@ -83,7 +93,7 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{failed} {'step' if failed == 1 else 'steps'} failed.")
 
-    def _mark(self, sign: str, word: str) -> str:
+    def _sign(self, sign: str, word: str) -> str:
         """Return ``sign``, or ``word`` for a terminal that cannot show it."""
         return sign if self._showable(sign) == sign else word
 
@@ -109,7 +119,7 @@ class Command(BaseCommand):
         described = ("enabled", "delivery", "spool_dir", "database", "database_state")
         for key in (*described, *_COUNTS, *sorted(found.keys() - {*described, *_COUNTS})):
             if key in found:
-                self._say(f"{key.replace('_', ' '):<20}{found[key]}")
+                self._say(f"{key.replace('_', ' '):<20}{_shown(found[key])}")
         if not uses_spool():
             self._say("No spool is in use: each process of the site has counts of its own, which are not seen here.")
 
@@ -191,6 +201,38 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"{options['output']} cannot be written: {error.strerror}.") from error
         self._say(f"{options['output']}: {pages} {'page' if pages == 1 else 'pages'}.")
+
+    # ── policy ──────────────────────────────────────────────────────────────────────────────────
+
+    def _policy(self, options: dict[str, Any]) -> None:
+        from otel_audit.explain import explain, listed
+        from otel_audit.rules import Facts
+
+        if options["explain"] is None:
+            for line in listed():
+                self._say(line)
+            return
+        method, url = options["explain"]
+        groups = None if options["group"] is None else frozenset(options["group"])
+        facts = Facts(options["route"], options["user"], groups, options["status"])
+        for line in explain(method.upper(), url.partition("?")[0], facts):
+            self._say(line)
+
+    # ── mark ────────────────────────────────────────────────────────────────────────────────────
+
+    def _mark(self, options: dict[str, Any]) -> None:
+        # Not from the command line, which every user of the machine can see.
+        secret = getpass.getpass("Secret: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
+        marks = conf.redactor.marks(secret)
+        if not marks:
+            raise CommandError('There is no key: every mark is "[redacted]". Set OTEL_AUDIT["REDACT"]["hmac"].')
+        for mark in marks:
+            self._say(mark)
+
+
+def _shown(value: Any) -> str:
+    """Return a figure for the terminal; counts by name on one line."""
+    return ", ".join(f"{name}: {count}" for name, count in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _write_report(output: Path, since: datetime | None, until: datetime | None) -> int:

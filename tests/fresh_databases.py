@@ -26,14 +26,14 @@ class Databases:
         self._blocker = blocker
 
     def query(self, alias: str, sql: str) -> list[tuple[Any, ...]]:
-        """Run one statement on a connection that is closed again; return its rows."""
+        """Run one statement on a connection that is closed again; return its rows, if it has any."""
         handler = ConnectionHandler({"default": dict(self.settings[alias])})
         with self._blocker.unblock():
             connection = handler["default"]
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(sql)
-                    return list(cursor.fetchall())
+                    return list(cursor.fetchall()) if cursor.description else []
             finally:
                 connection.close()
 

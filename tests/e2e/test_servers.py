@@ -23,20 +23,6 @@ def test_a_row_is_there_within_a_second_while_the_server_goes_on(shop: Shop, nam
         assert until(lambda: shop.recorded().keys() >= set(numbers), timeout=VISIBLE_S), shop.log
 
 
-@pytest.mark.parametrize("name", REQUIRED)
-def test_a_server_that_is_told_to_stop_under_load_loses_nothing(shop: Shop, name: str) -> None:
-    with shop.serve(SERVERS[name]) as server, Visitors(server.base_url) as visitors:
-        visitors.visit(limit=1_000_000)
-        visitors.wait_for(answers=80)
-
-        server.terminate()
-
-        visitors.leave()
-    shop.drain()
-    visitors.assert_recorded_once(shop)
-    assert shop.spooled() == []
-
-
 def test_the_next_start_brings_in_what_a_killed_server_has_left(shop: Shop) -> None:
     shop.settings["OTEL_AUDIT"] = {"DRAIN": "external"}
     with shop.serve(SERVERS["gunicorn gthread"]) as server, Visitors(server.base_url) as visitors:

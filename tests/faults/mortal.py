@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,27 @@ class Mortal(Shop):
     def _wait_until_healthy(self, server: Server) -> None:
         """Wait for any answer: it may say that the spool is full."""
         assert until(lambda: ask(server, "/api/health/", ""), timeout=30), self.log
+
+    @contextmanager
+    def watching_drain(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run ``drain --watch`` beside the server until the end of the block, then tell it to stop."""
+        with (self.directory / "drain.log").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "django", "otel_audit", "drain", "--watch"],
+                cwd=self.directory,
+                env=self.env(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield process
+            process.terminate()
+            process.wait(30)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait(30)
 
     def effects(self) -> list[str]:
         """Return the query strings of the requests that had their effect."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
@@ -27,14 +28,15 @@ _PAUSE_S = 0.01
 class Visitors:
     """Several threads that ask the shop for pages; each request carries its number as ``?n=``.
 
-    ``sent`` and ``answered`` hold the numbers as they stand in the row's query string. ``base_url`` may be changed
-    at any time.
+    ``sent`` and ``answered`` hold the numbers as they stand in the row's query string; ``seconds`` says how long each
+    answer took, in their order. ``base_url`` may be changed at any time.
     """
 
     def __init__(self, base_url: str, *, threads: int = 4, pages: Sequence[str] = PAGES) -> None:
         self.base_url = base_url
         self.sent: set[str] = set()
         self.answered: set[str] = set()
+        self.seconds: list[float] = []
         self._pages = pages
         self._numbers = count(1)
         self._lock = threading.Lock()
@@ -77,12 +79,14 @@ class Visitors:
         with self._lock:
             number = f"n={next(self._numbers)}"
             self.sent.add(number)
+        began = time.perf_counter()
         try:
             client.get(f"{self.base_url}{path}?{number}", timeout=20)
         except httpx.TransportError:
             self._stop.wait(_PAUSE_S)  # nobody may be there at the moment
             return number
         with self._progress:
+            self.seconds.append(time.perf_counter() - began)
             self.answered.add(number)
             self._progress.notify_all()
         return number

@@ -29,7 +29,7 @@ lint: $(VENV)/dev.stamp ## style, types, import contracts, docstrings
 	$(IN_VENV)lint-imports
 	$(IN_VENV)interrogate otel_audit exporters
 
-bench: $(VENV)/dev.stamp ## measure what an audited request costs
+bench: $(VENV)/dev.stamp ## measure what an audited request, and delivering its record, costs
 	$(IN_VENV)python -m benchmarks $(ARGS)
 
 clean: ## remove everything that these targets have made

@@ -76,8 +76,7 @@ def test_requests_are_served_while_the_audit_database_is_away_and_all_rows_arriv
         server.terminate()
 
     print(
-        f"{fault}: {REQUESTS} requests before, p50 {1e3 * statistics.median(before):.1f} ms, p99 {p99_ms(before):.1f} ms; "
-        f"{len(during)} during, p50 {1e3 * statistics.median(during):.1f} ms, p99 {p99_ms(during):.1f} ms, "
+        f"{fault}: {REQUESTS} requests before, {described(before)}; {len(during)} during, {described(during)}, "
         f"{p99_ms(during) / p99_ms(before):.2f} x; {waiting} records waited, all were stored {taken:.1f} s after"
     )
     assert stored
@@ -93,6 +92,11 @@ def phase(visitors: Visitors, answers: int) -> list[float]:
     first = len(visitors.seconds)
     visitors.wait_for(first + answers, timeout=120 + answers / 10)
     return visitors.seconds[first : first + answers]
+
+
+def described(seconds: list[float]) -> str:
+    """Return in words how long requests took."""
+    return f"p50 {1e3 * statistics.median(seconds):.1f} ms, p99 {p99_ms(seconds):.1f} ms"
 
 
 def p99_ms(seconds: list[float]) -> float:

@@ -261,7 +261,7 @@ class Pipeline:
 
         self._enqueue(encode)
         if enclosing.scope is None or enclosing.scope.finished:
-            self._start_pump_thread()
+            self._start_pump_thread(wait=False)
             self._wake.put(None)
 
     def _enqueue(self, encode: Encode) -> None:
@@ -275,8 +275,10 @@ class Pipeline:
         Args:
             at_request: the caller's thread serves a request, so that Django looks after its connections.
         """
-        if self._pumping == threading.get_ident() or self._is_inside_a_lock():
-            self._start_pump_thread()  # a receiver or log handler of the site, called by us, records something
+        inside = self._is_inside_a_lock()
+        if inside or self._pumping == threading.get_ident():
+            # A receiver or log handler of the site, called by us, records something, or garbage collection does.
+            self._start_pump_thread(wait=not inside)
             self._wake.put(None)
             return SETTLED
         try:
@@ -566,11 +568,14 @@ class Pipeline:
         if problem is not None:
             raise_alarm("spool", 0, problem)  # a receiver may record something: outside of the lock
 
-    def _start_pump_thread(self) -> None:
+    def _start_pump_thread(self, *, wait: bool = True) -> None:
+        """Start the thread, once; without ``wait`` only when nobody else starts one now.
+
+        Garbage collection may run in a thread that the other waits for. The next pump takes what is queued then.
+        """
         if not conf.enabled or conf.delivery == "memory":
             return  # a site's own tests have no thread of ours: `capture` takes what has ended
-        # Garbage collection may call this in a thread that the holder waits for; the next pump takes what is queued.
-        if self._pump_thread is not None or not self._start_lock.acquire(blocking=False):
+        if self._pump_thread is not None or not self._start_lock.acquire(blocking=wait):
             return
         try:
             if self._pump_thread is None:

@@ -14,7 +14,6 @@ COMMAND, RESTART = "by the command alone", "by the next start alone"
 CASES = [
     ("gunicorn sync", RESTART),
     ("gunicorn gthread", COMMAND),
-    ("gunicorn --preload", RESTART),
     ("uvicorn", RESTART),
     ("uvicorn, two workers", RESTART),
     ("uvicorn, two workers", COMMAND),

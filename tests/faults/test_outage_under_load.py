@@ -21,7 +21,7 @@ from tests.e2e.visitors import Visitors
 from tests.faults.mortal import SERVERS, Mortal, assert_the_equation_holds
 from tests.fresh_databases import Databases, sqlite
 
-REQUESTS = int(os.environ.get("OTEL_AUDIT_OUTAGE_REQUESTS", "300"))
+REQUESTS = int(os.environ.get("OTEL_AUDIT_OUTAGE_REQUESTS", "200"))
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240 + REQUESTS // 10)]
 

@@ -2,10 +2,12 @@
 
 VENV ?= .venv
 IN_VENV = $(VENV)/bin/
+KILLS ?= 1000
+REQUESTS ?= 20000
 EXTRAS = asgi,django,drf,jwt,otlp,otlp-grpc,postgresql,rtl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean python
+.PHONY: help demo test faults lint bench clean python
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -16,6 +18,10 @@ demo: $(VENV)/demo.stamp ## run the demo shop and show its audit trail (ARGS=--o
 test: $(VENV)/dev.stamp ## run the whole test suite (ARGS=… goes to pytest)
 	$(IN_VENV)python -m pytest $(ARGS)
 
+faults: $(VENV)/dev.stamp ## kill real servers 1,000 times, stop their database for 20,000 requests (KILLS=… REQUESTS=…)
+	OTEL_AUDIT_KILLS=$(KILLS) OTEL_AUDIT_OUTAGE_REQUESTS=$(REQUESTS) $(IN_VENV)python -m pytest -rP $(ARGS) \
+		tests/faults/test_kill.py tests/faults/test_server_kills.py tests/faults/test_outage_under_load.py
+
 lint: $(VENV)/dev.stamp ## style, types, import contracts, docstrings
 	$(IN_VENV)ruff check .
 	$(IN_VENV)ruff format --check .
@@ -23,7 +29,7 @@ lint: $(VENV)/dev.stamp ## style, types, import contracts, docstrings
 	$(IN_VENV)lint-imports
 	$(IN_VENV)interrogate otel_audit exporters
 
-bench: $(VENV)/dev.stamp ## measure what an audited request costs
+bench: $(VENV)/dev.stamp ## measure what an audited request, and delivering its record, costs
 	$(IN_VENV)python -m benchmarks $(ARGS)
 
 clean: ## remove everything that these targets have made

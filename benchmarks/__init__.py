@@ -1,1 +1,1 @@
-"""What an audited request costs: ``python -m benchmarks``."""
+"""What auditing costs: ``python -m benchmarks``."""

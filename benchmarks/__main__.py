@@ -1,13 +1,13 @@
-"""``python -m benchmarks [--rounds N] [--requests N] [requests] [redaction]``: print what auditing costs."""
+"""``python -m benchmarks [--rounds N] [--requests N] [requests] [delivery] [redaction]``: print what auditing costs."""
 
 from __future__ import annotations
 
 import argparse
 import platform
 
-from benchmarks import redaction, requests
+from benchmarks import delivery, redaction, requests
 
-WHAT = ("requests", "redaction")
+WHAT = ("requests", "delivery", "redaction")
 
 
 def main() -> None:
@@ -19,11 +19,13 @@ def main() -> None:
     arguments = parser.parse_args()
     what = arguments.what or WHAT
     print(f"Python {platform.python_version()}, {platform.machine()}")
-    if "redaction" in what:
-        print(f"\nRedaction of a body, medians\n\n{redaction.table()}")
     if "requests" in what:
         print(f"\nRequests, {arguments.rounds} rounds of {arguments.requests}\n")
         print(requests.table(requests.measure(arguments.rounds, arguments.requests)))
+    if "delivery" in what:
+        print(f"\nDelivery\n\n{delivery.table()}")
+    if "redaction" in what:
+        print(f"\nRedaction of a body, medians\n\n{redaction.table()}")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from opentelemetry.trace import Tracer
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
+from otel_audit.locks import holds
 
-__all__ = ["Parts", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
+__all__ = ["Parts", "is_attaching_here", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
 
 _SCOPE_NAME = "otel_audit"
 
@@ -61,6 +62,11 @@ _lock = threading.RLock()
 def wire(parts: Parts) -> None:
     """Give this module the exporter's parts; called once by the app's configuration."""
     _state.parts = parts
+
+
+def is_attaching_here() -> bool:
+    """Return whether the calling thread is about to attach to a provider."""
+    return holds(_lock)
 
 
 def site_tracer() -> Tracer:

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connections
 from django.db.utils import ConnectionHandler
 
-__all__ = ["Databases", "fresh_databases"]
+__all__ = ["Databases", "fresh_databases", "sqlite"]
 
 _SERVER_KEYS = ("ENGINE", "USER", "PASSWORD", "HOST", "PORT")
 
@@ -26,14 +26,14 @@ class Databases:
         self._blocker = blocker
 
     def query(self, alias: str, sql: str) -> list[tuple[Any, ...]]:
-        """Run one statement on a connection that is closed again; return its rows."""
+        """Run one statement on a connection that is closed again; return its rows, if it has any."""
         handler = ConnectionHandler({"default": dict(self.settings[alias])})
         with self._blocker.unblock():
             connection = handler["default"]
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(sql)
-                    return list(cursor.fetchall())
+                    return list(cursor.fetchall()) if cursor.description else []
             finally:
                 connection.close()
 
@@ -76,7 +76,7 @@ def fresh_databases(
     server = settings.DATABASES["default"]
     if server["ENGINE"].endswith("sqlite3"):
         directory.mkdir(parents=True, exist_ok=True)
-        files = {alias: _sqlite(directory / f"{alias}.sqlite3") for alias in aliases}
+        files = {alias: sqlite(directory / f"{alias}.sqlite3") for alias in aliases}
         yield Databases(files, blocker)
         return
     names = {alias: f"otel_audit_{uuid.uuid4().hex[:12]}_{alias}" for alias in aliases}
@@ -88,7 +88,8 @@ def fresh_databases(
         _on_server(blocker, [f"DROP DATABASE {name}" for name in names.values()])
 
 
-def _sqlite(path: Path) -> dict[str, Any]:
+def sqlite(path: Path) -> dict[str, Any]:
+    """Return what Django needs for a database in a file."""
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(path),

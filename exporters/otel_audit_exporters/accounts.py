@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ __all__ = [
     "DATABASE",
     "Accounts",
     "Position",
+    "books_are_held_here",
     "excluded_by",
     "load_accounts",
     "locked",
@@ -45,6 +47,8 @@ __all__ = [
 DATABASE: Final = "database"
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Threads that hold the lock of some books, or wait for it.
+_holders: Final[set[int]] = set()
 #: In the provenance, which stands in front of what was captured.
 _OBSERVED: Final = re.compile(rb'"observed":"([^"]+)"')
 
@@ -198,6 +202,7 @@ def load_accounts(directory: Path, fingerprint: str) -> Accounts:
 def locked(directory: Path, fingerprint: str) -> Iterator[Accounts]:
     """Hold the lock on books and quarantine of a target inside the block; save the books if it succeeds."""
     fd = os.open(directory / f"accounts-{fingerprint}.lock", _FLAGS, 0o600)
+    _holders.add(threading.get_ident())
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         accounts = load_accounts(directory, fingerprint)
@@ -208,6 +213,12 @@ def locked(directory: Path, fingerprint: str) -> Iterator[Accounts]:
             replace_file(directory / f"accounts-{fingerprint}.json", data)
     finally:
         os.close(fd)
+        _holders.discard(threading.get_ident())
+
+
+def books_are_held_here() -> bool:
+    """Return whether the calling thread holds the lock on books of some target."""
+    return threading.get_ident() in _holders
 
 
 def pending(directory: Path, fingerprint: str | None = None, sink: str = DATABASE) -> dict[str, int]:

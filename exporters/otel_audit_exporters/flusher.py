@@ -34,7 +34,7 @@ class Flusher:
         self, pause: float, target: Callable[[], tuple[int, int]], failed: Callable[[int, OSError], None]
     ) -> None:
         #: Held during a sync: who closes a segment holds it, so that the descriptor stays what it is.
-        self.guard = threading.Lock()
+        self.guard = threading.RLock()
         self._pause = pause
         self._target = target
         self._failed = failed

@@ -27,9 +27,11 @@ from otel_audit.attributes import SERVICE_NAME
 from otel_audit.conf import conf
 from otel_audit.edges import caught, edge
 from otel_audit.exceptions import SpoolError
+from otel_audit.locks import holds
+from otel_audit.provider import is_attaching_here
 from otel_audit.scope import Note
-from otel_audit_exporters.accounts import DATABASE, excluded_by, oldest_pending, pending
-from otel_audit_exporters.alarm import raise_alarm
+from otel_audit_exporters.accounts import DATABASE, books_are_held_here, excluded_by, oldest_pending, pending
+from otel_audit_exporters.alarm import alarm_is_held_here, raise_alarm
 from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.envelope import (
@@ -272,7 +274,7 @@ class Pipeline:
 
         self._enqueue(encode)
         if enclosing.scope is None or enclosing.scope.finished:
-            self._start_pump_thread()
+            self._start_pump_thread(wait=False)
             self._wake.put(None)
 
     def _enqueue(self, encode: Encode) -> None:
@@ -286,8 +288,10 @@ class Pipeline:
         Args:
             at_request: the caller's thread serves a request, so that Django looks after its connections.
         """
-        if self._pumping == threading.get_ident():
-            self._start_pump_thread()  # a receiver or log handler of the site, called by us, records something
+        inside = self._is_inside_a_lock()
+        if inside or self._pumping == threading.get_ident():
+            # A receiver or log handler of the site, called by us, records something, or garbage collection does.
+            self._start_pump_thread(wait=not inside)
             self._wake.put(None)
             return SETTLED
         try:
@@ -313,6 +317,21 @@ class Pipeline:
         finally:
             self._pumping = None
         return SETTLED
+
+    def _is_inside_a_lock(self) -> bool:
+        """Whether this thread holds a lock of ours.
+
+        Garbage collection has ended something there, or a signal handler has. To wait for the thread that delivers
+        would be for ever, as that one may wait for this lock.
+        """
+        return (
+            holds(self._start_lock)
+            or holds(self._writer_lock)
+            or (self._spool is not None and self._spool.is_held_here())
+            or alarm_is_held_here()
+            or books_are_held_here()
+            or is_attaching_here()
+        )
 
     def flush(self, timeout: float) -> int:
         """Wait until every sink has all records, ``timeout`` seconds at most; return how many are left."""
@@ -568,13 +587,21 @@ class Pipeline:
         if problem is not None:
             raise_alarm("spool", 0, problem)  # a receiver may record something: outside of the lock
 
-    def _start_pump_thread(self) -> None:
+    def _start_pump_thread(self, *, wait: bool = True) -> None:
+        """Start the thread, once; without ``wait`` only when nobody else starts one now.
+
+        Garbage collection may run in a thread that the other waits for. The next pump takes what is queued then.
+        """
         if not conf.enabled or conf.delivery == "memory":
             return  # a site's own tests have no thread of ours: `capture` takes what has ended
-        with self._start_lock:
+        if self._pump_thread is not None or not self._start_lock.acquire(blocking=wait):
+            return
+        try:
             if self._pump_thread is None:
                 self._pump_thread = threading.Thread(target=self._pump_forever, name="otel-audit-pump", daemon=True)
                 self._pump_thread.start()
+        finally:
+            self._start_lock.release()
 
     def _pump_forever(self) -> None:
         wake = self._wake

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_audit.exceptions import SpoolError
+from otel_audit.locks import holds
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.directory import directory_problem, directory_warning, open_directory
 from otel_audit_exporters.envelope import Record, seal
@@ -228,6 +229,10 @@ class SpoolWriter:
     def unnoted(self) -> dict[str, int]:
         """Return, by reason, what is in memory as there is no block yet that it could be noted in."""
         return dict(self._lost)
+
+    def is_held_here(self) -> bool:
+        """Return whether the calling thread is inside of this writer, and must not wait for one that may want to be."""
+        return holds(self._lock) or holds(self._flusher.guard)
 
     def close(self) -> None:
         """Write the frame that says how many records this stream has, and let go of the segment.

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ SERVERS = {
     "gunicorn sync": [*_GUNICORN, "--worker-class", "sync"],
     "gunicorn gthread": [*_GUNICORN, "--worker-class", "gthread", "--threads", "4"],
     "gunicorn --preload": [*_GUNICORN, "--preload", "--workers", "2", "--threads", "2"],
-    "gunicorn, two workers": [*_GUNICORN, "--workers", "2", "--threads", "2"],
     "uvicorn": _UVICORN,
     "uvicorn, two workers": [*_UVICORN, "--workers", "2"],
 }
@@ -57,6 +56,10 @@ class Server:
         """Return the process ids of its children: the workers."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def workers(self) -> list[int]:
+        """Return the process ids of those children that serve; Python's resource tracker is another."""
+        return [child for child in self.children() if b"resource_tracker" not in _command(child)]
 
     def terminate(self) -> None:
         """Ask the server to stop, and wait until it has."""
@@ -207,6 +210,13 @@ class Shop:
     def spooled(self) -> list[Path]:
         """Return the segments that lie in the spool directory."""
         return list(segments(self.directory / "spool"))
+
+
+def _command(pid: int) -> bytes:
+    """Return the command line of a process; it may have ended meanwhile."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def until(condition: Callable[[], Any], *, timeout: float, pause: float = 0.02) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -20,18 +22,22 @@ PAGES = (
     "/api/products/2/",
     "/api/crash/",
 )
+_PAUSE_S = 0.01
 
 
 class Visitors:
     """Several threads that ask the shop for pages; each request carries its number as ``?n=``.
 
-    ``sent`` and ``answered`` hold the numbers as they stand in the row's query string.
+    ``sent`` and ``answered`` hold the numbers as they stand in the row's query string; ``seconds`` says how long each
+    answer took, in their order. ``base_url`` may be changed at any time.
     """
 
-    def __init__(self, base_url: str, *, threads: int = 4) -> None:
+    def __init__(self, base_url: str, *, threads: int = 4, pages: Sequence[str] = PAGES) -> None:
+        self.base_url = base_url
         self.sent: set[str] = set()
         self.answered: set[str] = set()
-        self._base_url = base_url
+        self.seconds: list[float] = []
+        self._pages = pages
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -51,7 +57,7 @@ class Visitors:
         for thread in self._threads:
             thread.start()
 
-    def wait_for(self, answers: int, *, timeout: float = 20) -> None:
+    def wait_for(self, answers: int, *, timeout: float = 60) -> None:
         """Wait until ``answers`` requests were answered."""
         with self._progress:
             assert self._progress.wait_for(lambda: len(self.answered) >= answers, timeout), len(self.answered)
@@ -73,11 +79,14 @@ class Visitors:
         with self._lock:
             number = f"n={next(self._numbers)}"
             self.sent.add(number)
+        began = time.perf_counter()
         try:
-            client.get(f"{self._base_url}{path}?{number}", timeout=20)
+            client.get(f"{self.base_url}{path}?{number}", timeout=20)
         except httpx.TransportError:
+            self._stop.wait(_PAUSE_S)  # nobody may be there at the moment
             return number
         with self._progress:
+            self.seconds.append(time.perf_counter() - began)
             self.answered.add(number)
             self._progress.notify_all()
         return number
@@ -93,4 +102,4 @@ class Visitors:
     def _visit(self) -> None:
         with httpx.Client(trust_env=False) as client:
             while not self._stop.is_set() and len(self.sent) < self._limit:
-                self.ask(PAGES[len(self.sent) % len(PAGES)], client)
+                self.ask(self._pages[len(self.sent) % len(self._pages)], client)

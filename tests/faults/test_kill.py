@@ -19,14 +19,15 @@ from tests.exporters.spooling import FINGERPRINT, Sink, make_records
 KILLS = int(os.environ.get("OTEL_AUDIT_KILLS", "20"))
 
 
+@pytest.mark.timeout(120 + KILLS)
 def test_what_was_acknowledged_before_a_kill_is_delivered_once(directory: Path) -> None:
     program = [sys.executable, "-m", "tests.faults.killed", str(directory), FINGERPRINT, str(KILLS), "20261124"]
-    done = subprocess.run(program, check=True, stdout=subprocess.PIPE, text=True, timeout=100)
+    done = subprocess.run(program, check=True, stdout=subprocess.PIPE, text=True, timeout=100 + KILLS)
     acknowledged = done.stdout.split()
     streams = {name.stream for path in segments(directory) if (name := Name.parse(path.name))}
     sink = Sink()
 
-    left = Drainer(directory, FINGERPRINT, sink).run_until_empty(60)
+    left = Drainer(directory, FINGERPRINT, sink).run_until_empty(60 + KILLS)
 
     assert left == 0
     assert len(acknowledged) > 100

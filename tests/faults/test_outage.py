@@ -23,6 +23,10 @@ from tests import engines
 from tests.exporters.spooling import FINGERPRINT, make_records
 
 ALIAS = "outage"
+READ_ONLY: dict[str, dict[str, str]] = {
+    "postgresql": {"options": "-c default_transaction_read_only=on"},
+    "mysql": {"init_command": "SET SESSION TRANSACTION READ ONLY"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +180,54 @@ def test_the_drain_gives_up_on_a_server_that_does_not_answer_and_tries_again(
     assert given_up
     assert wait_for(lambda: drainer.left() == 0, 20)
     assert rows() == 20
+    drainer.stop(10)
+
+
+def test_records_wait_while_the_database_takes_no_writes(server: engines.Server, writer: SpoolWriter) -> None:
+    drainer = Drainer(writer.directory, FINGERPRINT, lambda found: store(found, ALIAS), database=ALIAS)
+    options = connections.settings[ALIAS]["OPTIONS"]
+    options |= READ_ONLY[connections[ALIAS].vendor]
+    writer.append(make_records(5))
+
+    left = drainer.run_until_empty(0.5)
+    options.clear()
+    left_later = drainer.run_until_empty(10)
+
+    assert (left, left_later) == (5, 0)
+    assert rows() == 5
+    assert pending(drainer.directory)["quarantined"] == 0
+
+
+@pytest.mark.parametrize("pragma", ["query_only=ON", "max_page_count=1"], ids=["read-only", "full"])
+def test_records_wait_while_the_sqlite_file_is(tmp_path: Path, writer: SpoolWriter, pragma: str) -> None:
+    with audit_database({"ENGINE": "django.db.backends.sqlite3", "NAME": tmp_path / "audit.sqlite3"}):
+        drainer = Drainer(writer.directory, FINGERPRINT, lambda found: store(found, ALIAS), database=ALIAS)
+        options = connections.settings[ALIAS]["OPTIONS"]
+        options["init_command"] = f"PRAGMA {pragma}"
+        writer.append(make_records(200))
+
+        left = drainer.run_until_empty(0.5)
+        options.clear()
+        left_later = drainer.run_until_empty(10)
+
+        assert (left, left_later) == (200, 0)
+        assert rows() == 200
+        assert pending(drainer.directory)["quarantined"] == 0
+
+
+def test_records_of_before_the_first_start_of_the_database_arrive(
+    server: engines.Server, directory: Path, writer: SpoolWriter
+) -> None:
+    server.stop()
+    writer.append(make_records(5))
+    drainer = Drainer(directory, FINGERPRINT, lambda found: store(found, ALIAS), database=ALIAS)
+    drainer.start()
+    tried = wait_for(lambda: drainer._failures > 0, 10)
+    server.start()
+
+    assert tried
+    assert wait_for(lambda: drainer.left() == 0, 20)
+    assert rows() == 5
     drainer.stop(10)
 
 

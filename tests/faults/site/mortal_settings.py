@@ -13,7 +13,9 @@ ROOT_URLCONF = "mortal_urls"
 STATIC_URL = "/static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = GIVEN["DATABASES"]
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # kill -9 takes nothing that was written, synced or not
+    DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
+DATABASE_ROUTERS = ["otel_audit.routers.AuditRouter"]
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "otel_audit"]
 MIDDLEWARE = ["otel_audit.middleware.AuditMiddleware"]
 OTEL_AUDIT = GIVEN["OTEL_AUDIT"]
-EFFECTS = GIVEN["EFFECTS"]

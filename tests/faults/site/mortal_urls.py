@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 
-from django.conf import settings
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import path
 
@@ -15,9 +15,8 @@ from otel_audit.health import health
 
 
 def _commit(request: HttpRequest) -> None:
-    fd = os.open(settings.EFFECTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(fd, request.META["QUERY_STRING"].encode() + b"\n")
-    os.close(fd)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO purchase (query) VALUES (%s)", [request.META["QUERY_STRING"]])
 
 
 def order(request: HttpRequest) -> HttpResponse:

@@ -64,7 +64,8 @@ def make_intent(identity: str | None = None) -> Record:
 
 def die(writer: SpoolWriter) -> None:
     """Let go of everything, as the kernel does for a process that is killed."""
-    writer.after_fork_in_child()
+    with writer._flusher.guard:  # a sync that is under way keeps the file open, and so its lock
+        writer.after_fork_in_child()
 
 
 def drain(directory: Path, store: Store) -> int:

@@ -100,8 +100,9 @@ class Spool(RuleBasedStateMachine):
             if cut:
                 os.write(writer._fd, frame(RECORD, b"{" + b"x" * 60)[:cut])
                 self.torn += 1
-            os.close(writer._fd)
-            writer._fd = -1
+            with writer._flusher.guard:  # a sync that is under way keeps the file open, and so its lock
+                os.close(writer._fd)
+                writer._fd = -1
         self.acknowledged += self.open[who]  # each is a record now
         self.open[who] = []
         self.writers[who] = self.new_writer()

@@ -133,7 +133,8 @@ def deliver(settings: Any, tmp_path: Path) -> Deliver:
 def rows_after_death() -> list[RequestAuditEvent]:
     """Return the rows that are there when this process has died and the spool was drained."""
     if pipeline._spool is not None:
-        pipeline._spool.after_fork_in_child()
+        with pipeline._spool._flusher.guard:  # a sync that is under way keeps the file open, and so its lock
+            pipeline._spool.after_fork_in_child()
     Drainer(conf.spool_dir, conf.fingerprint, pipeline.store).run_until_empty(10)
     return list(RequestAuditEvent.objects.order_by("id"))
 

@@ -7,37 +7,17 @@ exceptions. One body in plain functions, two thin callers: sync and async.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.template.response import ContentNotRenderedError
-from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.propagators.textmap import Getter, TextMapPropagator
-from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from django.http import HttpRequest, HttpResponseBase
 
-from otel_audit import attributes as keys
-from otel_audit.bodies import watch_stream
 from otel_audit.conf import conf
-from otel_audit.delivery import Receipt, delivery
 from otel_audit.edges import caught, edge
-from otel_audit.integrations.signin import conclude
-from otel_audit.lean_span import start_lean_span
-from otel_audit.peers import CARRIER_HEADER, continue_process
-from otel_audit.policy import Decision
-from otel_audit.provider import private_tracer, site_tracer, unwatched_provider
-from otel_audit.request_facts import intent_facts, request_facts
-from otel_audit.request_policy import ask_for_groups, excluded_by, settle, wants_groups
-from otel_audit.request_scope import RequestScope, scope_of, status_of
-from otel_audit.routes import is_health_view
-from otel_audit.scope import current_note, current_request
+from otel_audit.passage import Passage
+from otel_audit.request_scope import scope_of
 
 __all__ = [
     "GUARD_PATH",
@@ -49,11 +29,6 @@ __all__ = [
 
 GUARD_PATH: Final = "otel_audit.middleware.GuardMiddleware"
 OTEL_PATH: Final = "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware"
-
-OFF: Final = "off"
-REQUIRE: Final = "require"
-#: When a client that was refused may try again: the drain makes room in a full spool within seconds.
-RETRY_AFTER_S: Final = 5
 
 GetResponse = Callable[[HttpRequest], Any]
 
@@ -75,8 +50,8 @@ class _Layer:
         """Serve ``request``; returns a coroutine under async."""
         if self._is_async:
             return self.__acall__(request)
-        passage = _Passage.begin(request, self._starts_span)
-        if not isinstance(passage, _Passage):
+        passage = Passage.begin(request, self._starts_span)
+        if not isinstance(passage, Passage):
             return passage or self.get_response(request)
         try:
             if not (passage.intend() and passage.wait()) and passage.must_refuse():
@@ -98,8 +73,8 @@ class _Layer:
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Serve ``request`` in an event loop."""
-        passage = _Passage.begin(request, self._starts_span)
-        if not isinstance(passage, _Passage):
+        passage = Passage.begin(request, self._starts_span)
+        if not isinstance(passage, Passage):
             return passage or await self.get_response(request)
         try:
             if not (passage.intend() and await passage.wait_async()) and passage.must_refuse():
@@ -158,323 +133,3 @@ class AuditMiddleware(_Layer):
 
 class RequestLoginAuditEventMiddleware(AuditMiddleware):
     """`AuditMiddleware` under the name that ``drf-audit-trail`` users know."""
-
-
-class _Passage:
-    """One request's way through the guard: opens a scope, and a SERVER span unless OpenTelemetry's middleware does."""
-
-    __slots__ = ("_outer", "_outer_note", "_span", "_token", "receipt", "scope")
-
-    def __init__(self, scope: RequestScope) -> None:
-        self.scope = scope
-        self._outer = current_request.get()
-        self._outer_note = current_note.get()
-        self._span: Any = None
-        self._token: Any = None
-        self.receipt: Receipt | None = None
-
-    @classmethod
-    def begin(cls, request: HttpRequest, starts_span: bool) -> _Passage | HttpResponse | None:
-        """Open the scope; None when recording is off or a layer further out has opened it.
-
-        Where that fails and the site requires intents, what is returned is the refusal.
-        """
-        if scope_of(request) is not None:
-            return None
-        try:
-            if not conf.enabled:
-                return None
-            passage = cls(RequestScope(request, _decide(request)))
-            current_request.set(passage.scope)
-            if CARRIER_HEADER in request.META:
-                continue_process(passage.scope)
-            try:
-                delivery().start()
-                passage._start_span(request, starts_span)
-            except Exception:
-                caught("guard.start_span")
-        except Exception:
-            caught("guard.begin")
-            return _refusal() if conf.intents == REQUIRE else None
-        return passage
-
-    def intend(self) -> bool:
-        """Spool that the request begins, where the site asks for it; False when that failed."""
-        if conf.intents == OFF:
-            return True
-        with edge("guard.intend"):
-            scope = self.scope
-            context = scope.span.get_span_context() if scope.span is not None else None
-            self.receipt = delivery().intend(scope.record_id, scope.started_ns, intent_facts(scope), context)
-            return self.receipt is not None
-        return False
-
-    def must_refuse(self) -> bool:
-        """Whether a request without an intent goes no further. The health view does: it is to say what is wrong."""
-        return conf.intents == REQUIRE and not is_health_view(self.scope.request)
-
-    def refuse(self) -> HttpResponse:
-        """Answer in the place of the site, whose view must not run: nothing would tell of it if it was killed."""
-        self.leave()
-        with edge("guard.refuse"):
-            self.scope.finish()
-            delivery().withdraw(self.scope.record_id)  # the disk may have refused what the file has taken
-            if self._span is not None and self._span.is_recording():
-                _conclude(self._span, self.scope, 503)
-        return _refusal()
-
-    def resolve_actor(self) -> None:
-        """Find out who acted, asking for the session's user where the view never did."""
-        try:
-            user = self.scope.unresolved_user()
-            if user is not None:
-                bool(user.is_authenticated)  # evaluates the lazy object
-        except Exception:
-            caught("guard.resolve_actor")
-        self.scope.settle_actor()
-        if not self.scope.decision.is_final and wants_groups(self.scope):
-            ask_for_groups(self.scope)
-
-    async def aresolve_actor(self) -> None:
-        """Find out who acted, in an event loop."""
-        with edge("guard.resolve_actor"):
-            user = self.scope.unresolved_user()
-            if user is not None:
-                await sync_to_async(lambda: user.is_authenticated)()
-        self.scope.settle_actor()
-        if not self.scope.decision.is_final and wants_groups(self.scope):
-            await sync_to_async(ask_for_groups)(self.scope)
-
-    def finish(self, response: HttpResponseBase) -> None:
-        """Emit the record, or see to it that a streaming response does so when it is closed."""
-        self.leave()
-        scope = self.scope
-        if not isinstance(response, HttpResponseBase):
-            self._emit(None, None)  # a middleware returned no response; Django fails on it when we have gone
-            return
-        try:
-            conclude(scope, response)
-        except Exception:
-            caught("guard.conclude")
-        if getattr(response, "streaming", False):
-            with edge("guard.pump"):
-                self.receipt = delivery().pump()
-            watch_stream(
-                response,
-                lambda size, error: self._stream_closed(response, size, error),
-                lambda: _Inside(scope),
-            )
-            return
-        self._emit(response, _content_size(response))
-
-    def wait(self) -> bool:
-        """Wait until what was emitted survives a power loss, where the site asks for that; False: the disk failed."""
-        return self.receipt is None or self.receipt.wait()
-
-    async def wait_async(self) -> bool:
-        """Wait for it in an event loop."""
-        return self.receipt is None or await self.receipt.wait_async()
-
-    def aborted(self, error: BaseException) -> None:
-        """Emit the record of a request that got no response: cancelled, or the process is told to exit."""
-        with edge("guard.aborted"):
-            self.leave()
-            self.scope.settle_actor()
-            self.scope.failed(error)
-            with edge("guard.conclude"):
-                conclude(self.scope, None)
-            self._emit(None, None)
-
-    def _stream_closed(self, response: HttpResponseBase, size: int, error: BaseException | None) -> None:
-        with edge("guard.stream_closed"):
-            self.scope.failed(error)
-            self._emit(response, size, failed=error is not None)
-            self.wait()
-
-    def leave(self) -> None:
-        """Restore what enclosed the request, whatever the view left open; its records still find it by their notes."""
-        if self._token is not None:
-            otel_context.detach(self._token)
-            self._token = None
-        current_request.set(self._outer)
-        current_note.set(self._outer_note)
-
-    def _emit(self, response: HttpResponseBase | None, size: int | None, *, failed: bool = False) -> None:
-        scope = self.scope
-        status = status_of(response)
-        for end in scope.at_exit:
-            with edge("guard.at_exit"):
-                end(scope)
-        scope.finish()
-        if not scope.decision.is_final:
-            settle(scope, status)
-        if not scope.is_recorded(status, failed=failed):
-            self._end_span(status)
-            delivery().withdraw(scope.record_id)
-            delivery().excluded(excluded_by(scope))
-            self.receipt = delivery().pump()
-            return
-        try:
-            facts = request_facts(scope, response, response_size=size)
-            if failed:
-                facts["outcome"] = keys.OUTCOME_FAILURE
-            elif response is None:
-                facts["outcome"] = keys.OUTCOME_UNKNOWN
-            self.receipt = delivery().request(self._end_span(status), scope.record_id, facts, scope.logins)
-            scope.error = None  # its traceback holds every frame of the request
-        except Exception:
-            caught("guard.facts")
-
-    # ── the SERVER span ─────────────────────────────────────────────────────────────────────────
-
-    def _start_span(self, request: HttpRequest, starts_span: bool) -> None:
-        scope = self.scope
-        enclosing = trace.get_current_span()
-        is_server = enclosing.is_recording() and getattr(enclosing, "kind", None) is SpanKind.SERVER
-        if is_server and self._outer is None:
-            scope.span = enclosing  # an outer WSGI or ASGI instrumentation's
-            return
-        tracer = site_tracer()  # attaches us to the site's provider before its own middleware starts the span
-        if not starts_span:
-            return
-        parent = _inbound(request.META)
-        attributes = _attributes(scope)
-        if (unwatched := unwatched_provider()) is not None:
-            self._span = scope.span = start_lean_span(unwatched, scope.method, parent, attributes)
-        if self._span is None:
-            self._span = tracer.start_span(scope.method, context=parent, kind=SpanKind.SERVER, attributes=attributes)
-        self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))
-
-    def _end_span(self, status: int | None) -> Any:
-        """End the span that this guard started; return the request's span, a private one where none was recorded."""
-        scope = self.scope
-        if self._span is not None and self._span.is_recording():
-            _conclude(self._span, scope, status)
-        if scope.span is None:
-            # Without one, the site's instrumentation left this request out: excluded by URL, or refused before it.
-            parent = trace.set_span_in_context(self._span) if self._span is not None else _inbound(scope.meta)
-            scope.span = private_tracer().start_span(
-                scope.method,
-                context=parent,
-                kind=SpanKind.SERVER,
-                attributes=_attributes(scope),
-                start_time=scope.started_ns,
-            )
-            _conclude(scope.span, scope, status)
-        return scope.span
-
-
-class _Inside:
-    """Lets the parts of a streaming response be made inside the request whose view has returned already."""
-
-    __slots__ = ("_request", "_scope", "_token")
-
-    def __init__(self, scope: RequestScope) -> None:
-        self._scope = scope
-
-    def __enter__(self) -> None:
-        self._request = current_request.get()
-        current_request.set(self._scope)
-        self._token = None
-        span = self._scope.span
-        if span is not None and not trace.get_current_span().get_span_context().is_valid:
-            self._token = otel_context.attach(trace.set_span_in_context(span))
-
-    def __exit__(self, *error: object) -> None:
-        if self._token is not None:
-            otel_context.detach(self._token)
-        current_request.set(self._request)
-
-
-class _MetaGetter(Getter[Mapping[str, Any]]):
-    """Reads propagation headers from ``request.META``."""
-
-    def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
-        """Return the header ``key``."""
-        value = carrier.get(f"HTTP_{key.upper().replace('-', '_')}")
-        return None if value is None else [value]
-
-    def keys(self, carrier: Mapping[str, Any]) -> list[str]:
-        """Return the names of all headers."""
-        return [key[5:].lower().replace("_", "-") for key in carrier if key.startswith("HTTP_")]
-
-
-_META = _MetaGetter()
-#: What the propagators read that are OpenTelemetry's default.
-_W3C_HEADERS: Final = ("HTTP_TRACEPARENT", "HTTP_BAGGAGE")
-_W3C_PROPAGATORS: Final = (TraceContextTextMapPropagator, W3CBaggagePropagator)
-
-
-def _inbound(meta: Mapping[str, Any]) -> otel_context.Context | None:
-    """Return the context that the client sent; None where that cannot be read, whoever's propagator reads it."""
-    try:
-        propagator = propagate.get_global_textmap()
-        if _W3C_HEADERS[0] not in meta and _W3C_HEADERS[1] not in meta and _reads_w3c_alone(propagator):
-            return otel_context.Context()  # what they would return; most requests come from no traced client
-        return propagator.extract(meta, getter=_META)
-    except Exception:
-        caught("guard.inbound")
-    return None
-
-
-@lru_cache(maxsize=4)
-def _reads_w3c_alone(propagator: TextMapPropagator) -> bool:
-    parts = getattr(propagator, "_propagators", ())
-    return type(propagator) is CompositePropagator and all(type(part) in _W3C_PROPAGATORS for part in parts)
-
-
-def _decide(request: HttpRequest) -> Decision:
-    """Return what the policy says. A prefix that came as a header, as gunicorn takes it, excludes nothing."""
-    decision = conf.policy.decide(request.path, request.method or "")
-    if not decision.record and "HTTP_SCRIPT_NAME" in request.META:
-        return conf.policy.decide(request.path_info, request.method or "")
-    return decision
-
-
-def _refusal() -> HttpResponse:
-    """Count a refused request and return its answer."""
-    with edge("guard.refusal"):
-        delivery().refused()
-    return HttpResponse(
-        "The audit trail cannot be written, and this site serves no request without it.\n",
-        status=503,
-        content_type="text/plain; charset=utf-8",
-        headers={"Retry-After": str(RETRY_AFTER_S)},
-    )
-
-
-def _content_size(response: HttpResponseBase) -> int | None:
-    """Return the bytes of a body; None where it has none, or was never rendered: the server will fail on it."""
-    try:
-        return len(response.content)  # type: ignore[attr-defined]  # looked for
-    except (AttributeError, ContentNotRenderedError):
-        return None
-
-
-def _attributes(scope: RequestScope) -> dict[str, Any]:
-    attributes = {
-        keys.HTTP_REQUEST_METHOD: scope.method,
-        keys.URL_PATH: scope.path,
-        keys.URL_SCHEME: scope.scheme,
-        keys.AUDIT_RECORD_ID: scope.record_id,
-    }
-    if scope.user_agent:
-        attributes[keys.USER_AGENT_ORIGINAL] = scope.user_agent
-    return attributes
-
-
-def _conclude(span: Any, scope: RequestScope, status: int | None) -> None:
-    attributes: dict[str, Any] = {}
-    if scope.route:
-        span.update_name(f"{scope.method} {scope.route}")
-        attributes[keys.HTTP_ROUTE] = scope.route
-    if status is not None:
-        attributes[keys.HTTP_RESPONSE_STATUS_CODE] = status
-    if scope.error is not None:
-        attributes[keys.ERROR_TYPE] = type(scope.error).__qualname__
-    elif status is not None and status >= 500:
-        attributes[keys.ERROR_TYPE] = str(status)
-    span.set_attributes(attributes)
-    if status is None or status >= 500:
-        span.set_status(Status(StatusCode.ERROR))
-    span.end()

@@ -7,7 +7,6 @@ background thread takes plain OpenTelemetry spans that end outside a request.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import threading
@@ -30,7 +29,7 @@ from otel_audit.exceptions import SpoolError
 from otel_audit.locks import holds
 from otel_audit.provider import is_attaching_here
 from otel_audit.scope import Note
-from otel_audit_exporters.accounts import DATABASE, books_are_held_here, excluded_by, oldest_pending, pending
+from otel_audit_exporters.accounts import DATABASE, books_are_held_here
 from otel_audit_exporters.alarm import alarm_is_held_here, raise_alarm
 from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
@@ -44,14 +43,16 @@ from otel_audit_exporters.envelope import (
     parse,
     seal,
 )
-from otel_audit_exporters.losses import REFUSED, excluded
+from otel_audit_exporters.losses import REFUSED
 from otel_audit_exporters.quarantine import put_aside
+from otel_audit_exporters.receipt import SETTLED, Receipt
 from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, observe
-from otel_audit_exporters.sinks import Sinks, passed_by, sinks_status
-from otel_audit_exporters.spool import SpoolWriter, size_problem
+from otel_audit_exporters.sinks import Sinks, passed_by
+from otel_audit_exporters.spool import SpoolWriter
+from otel_audit_exporters.standing import standing, uses_spool
 from otel_audit_exporters.writer import Outcome, store
 
-__all__ = ["Pipeline", "Receipt", "pipeline", "uses_spool"]
+__all__ = ["Pipeline", "pipeline"]
 
 #: Records kept in memory while neither spool nor database takes them; the oldest is counted as lost beyond.
 MAX_HELD: Final = 10_000
@@ -62,56 +63,9 @@ RETRY_S: Final = 1.0
 
 #: At the end of a process the drain gets this many seconds; what is left waits in the spool for the next one.
 EXIT_DRAIN_S: Final = 1.0
-#: A disk that does not answer within this many seconds is in trouble.
-DURABLE_S: Final = 30.0
 ALWAYS: Final = "always"
 
 Encode = Callable[[], Iterable[Record]]
-
-
-class Receipt:
-    """Says when what was delivered survives a power loss: at once unless ``FSYNC`` is ``"always"``."""
-
-    __slots__ = ("_spool", "_ticket")
-
-    def __init__(self, spool: SpoolWriter | None, ticket: int) -> None:
-        self._spool = spool
-        self._ticket = ticket
-
-    def wait(self) -> bool:
-        """Wait for the disk. A disk that fails is an alarm, and False; the records still drain."""
-        if self._spool is None:
-            return True
-        try:
-            self._spool.wait_durable(self._ticket, DURABLE_S)
-        except SpoolError as error:
-            raise_alarm("fsync", 1, error)
-            return False
-        return True
-
-    async def wait_async(self) -> bool:
-        """Wait for the disk without holding up the event loop."""
-        if self._spool is None:
-            return True
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[OSError | None] = loop.create_future()
-        self._spool.when_durable(self._ticket, lambda error: _tell(loop, answered, error))
-        error: Exception | None
-        try:
-            error = await asyncio.wait_for(answered, DURABLE_S)
-        except TimeoutError as late:
-            error = late
-        if error is not None:
-            raise_alarm("fsync", 1, error)
-        return error is None
-
-
-SETTLED: Final = Receipt(None, 0)
-
-
-def _tell(loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[OSError | None], error: OSError | None) -> None:
-    """Answer from the flusher's thread; the request may have been cancelled meanwhile."""
-    loop.call_soon_threadsafe(lambda: None if waiting.done() else waiting.set_result(error))
 
 
 class Pipeline:
@@ -366,32 +320,7 @@ class Pipeline:
         has been in the spool that waits longest, None where none waits. ``excluded`` counts requests that the policy
         left out, ``excluded_by`` the same by what of it says so.
         """
-        held = len(self._held)
-        found: dict[str, Any] = {"delivery": conf.delivery, "enabled": conf.enabled, "held": held}
-        found["oldest_pending_s"] = None
-        counted = dict.fromkeys(("captured", "stored", "pending", "quarantined", "lost", "refused"), 0)
-        left_out = Counter(self._excluded)
-        if uses_spool():
-            found["spool_dir"] = str(conf.spool_dir)
-            found["spool_problem"] = directory_problem(conf.spool_dir)
-            if found["spool_problem"] is None:
-                counted |= pending(conf.spool_dir, conf.fingerprint)
-                left_out += excluded_by(conf.spool_dir, conf.fingerprint)
-                oldest = oldest_pending(conf.spool_dir, conf.fingerprint)
-                found["spool_problem"] = size_problem(conf.spool_dir, conf.spool_max_bytes)
-                if oldest is not None:
-                    found["oldest_pending_s"] = max(0.0, round((datetime.now(UTC) - oldest).total_seconds(), 3))
-        counted["stored"] += self.counts["written"]
-        counted["quarantined"] += self.counts["quarantined"]
-        counted["lost"] += self.counts["lost"]
-        counted["pending"] += held
-        if self._spool is not None:
-            unnoted = self._spool.unnoted()
-            counted["refused"] += unnoted.get(REFUSED, 0)
-            left_out += excluded(unnoted)
-        found |= {"excluded": left_out.total(), "excluded_by": dict(left_out.most_common())}
-        counted["captured"] += held + sum(self.counts[key] for key in ("written", "quarantined", "lost"))
-        return {**found, **counted, **sinks_status(found.get("spool_problem"))}
+        return standing(len(self._held), self.counts, self._excluded, self._spool)
 
     def shutdown(self) -> int:
         """Deliver what is queued, give the drain a moment and close the stream; return how many records are left."""
@@ -620,11 +549,6 @@ class Pipeline:
         self._reset()
         if spool is not None:
             spool.after_fork_in_child()
-
-
-def uses_spool() -> bool:
-    """Whether the spool is in use: by every record, or under synchronous delivery by the intents."""
-    return conf.delivery == "spool" or (conf.delivery == "sync" and conf.intents != "off")
 
 
 def _target() -> tuple[Any, str, str, Any]:

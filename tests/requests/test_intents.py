@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.urls import path
 from django.utils import translation
 
-from otel_audit import edges, flush, middleware, routes, status
+from otel_audit import edges, flush, passage, routes, status
 from otel_audit.conf import conf
 from otel_audit.health import health
 from otel_audit.models import RequestAuditEvent
@@ -226,8 +226,8 @@ def test_a_request_that_dies_in_its_view_leaves_a_row(
     def die(*_: Any) -> None:
         raise DeathError
 
-    monkeypatch.setattr(middleware._Passage, "finish", die)
-    monkeypatch.setattr(middleware._Passage, "aborted", die)
+    monkeypatch.setattr(passage.Passage, "finish", die)
+    monkeypatch.setattr(passage.Passage, "aborted", die)
     try:
         copy_context().run(door.get, "/look/")  # what a dead process leaves open is not of the next test
     except DeathError as death:
@@ -421,7 +421,7 @@ def test_a_guard_that_fails_itself_refuses_where_intents_are_required(
     def broken(*_: Any) -> Any:
         raise ValueError("no scope")
 
-    monkeypatch.setattr(middleware, "RequestScope", broken)
+    monkeypatch.setattr(passage, "RequestScope", broken)
 
     assert door.get("/look/").status == 503
     assert seen == []
@@ -436,7 +436,7 @@ def test_an_intent_that_cannot_be_described_refuses_too(
     def broken(*_: Any) -> Any:
         raise ValueError("no facts")
 
-    monkeypatch.setattr(middleware, "intent_facts", broken)
+    monkeypatch.setattr(passage, "intent_facts", broken)
 
     assert door.get("/look/").status == 503
     assert seen == []

@@ -17,17 +17,17 @@ from .doors import Door
 pytestmark = [pytest.mark.urls(URLS), pytest.mark.usefixtures("fresh_provider", "fresh_pipeline")]
 
 PLACES = [
-    "otel_audit.middleware.RequestScope",
-    "otel_audit.middleware._decide",
-    "otel_audit.middleware._Passage._start_span",
-    "otel_audit.middleware.site_tracer",
-    "otel_audit.middleware._attributes",
-    "otel_audit.middleware._conclude",
-    "otel_audit.middleware._Passage._end_span",
-    "otel_audit.middleware.conclude",
-    "otel_audit.middleware.request_facts",
-    "otel_audit.middleware.watch_stream",
-    "otel_audit.middleware._content_size",
+    "otel_audit.passage.RequestScope",
+    "otel_audit.passage._decide",
+    "otel_audit.passage.Passage._start_span",
+    "otel_audit.passage.site_tracer",
+    "otel_audit.passage.first_attributes",
+    "otel_audit.passage.conclude_span",
+    "otel_audit.passage.Passage._end_span",
+    "otel_audit.passage.conclude",
+    "otel_audit.passage.request_facts",
+    "otel_audit.passage.watch_stream",
+    "otel_audit.passage._content_size",
     "otel_audit.request_scope.RequestScope.unresolved_user",
     "otel_audit.request_scope.RequestScope.settle_actor",
     "otel_audit.request_scope.RequestScope.view_found",
@@ -43,9 +43,9 @@ PLACES = [
 ]
 #: Without these a record knows less; it is there nevertheless.
 HARMLESS = {
-    "otel_audit.middleware._Passage._start_span",
-    "otel_audit.middleware.site_tracer",
-    "otel_audit.middleware.conclude",
+    "otel_audit.passage.Passage._start_span",
+    "otel_audit.passage.site_tracer",
+    "otel_audit.passage.conclude",
     "otel_audit.request_scope.RequestScope.unresolved_user",
     "otel_audit.request_scope.RequestScope.settle_actor",
     "otel_audit.request_scope.RequestScope.view_found",

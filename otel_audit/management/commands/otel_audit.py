@@ -110,7 +110,7 @@ class Command(BaseCommand):
 
     def _status(self, options: dict[str, Any]) -> None:
         from otel_audit import status
-        from otel_audit_exporters.pipeline import uses_spool
+        from otel_audit_exporters.standing import uses_spool
 
         found = {**status(), "database": conf.database, "database_state": _database_state()}
         if options["json"]:
@@ -126,7 +126,7 @@ class Command(BaseCommand):
     # ── drain ───────────────────────────────────────────────────────────────────────────────────
 
     def _drain(self, options: dict[str, Any]) -> None:
-        from otel_audit_exporters.pipeline import uses_spool
+        from otel_audit_exporters.standing import uses_spool
 
         if not uses_spool():
             self._say(f"Nothing to drain: DELIVERY is {conf.delivery!r}.")

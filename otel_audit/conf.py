@@ -24,7 +24,7 @@ from django.db import connections
 from otel_audit.options import LEGACY_OPTIONS, OPTIONS, Option, Redaction, shown, spool_directory
 from otel_audit.own_redaction import redactor
 from otel_audit.policy import Policy
-from otel_audit.redaction import Redactor, sensitive_names
+from otel_audit.redaction import MARKED, Redactor
 
 __all__ = ["DEFAULTS", "LEGACY_NAMES", "AuditSettings", "conf", "database_fingerprint", "in_test_environment"]
 
@@ -53,7 +53,19 @@ class _Key(Generic[T]):
         self.key = key
 
     def __get__(self, instance: AuditSettings, owner: type[AuditSettings]) -> T:
-        value: T = instance.value(self.key)
+        value: T = getattr(instance.now(), self.key)
+        return value
+
+
+class Values:
+    """What each key of ``OTEL_AUDIT`` is read into, as an attribute, read when it is asked for first."""
+
+    def __init__(self, source: AuditSettings) -> None:
+        self._source = source
+
+    def __getattr__(self, key: str) -> Any:
+        value = self._source.read(key)
+        setattr(self, key, value)
         return value
 
 
@@ -93,8 +105,8 @@ class AuditSettings:
     trace_url = _Key[str | None]("TRACE_URL")
 
     def __init__(self) -> None:
-        # What the site wrote, a copy of its entries, and what each key was read into: one tuple, as threads share it.
-        self._read: tuple[Any, Any, dict[str, Any]] = (None, None, {})
+        # What the site wrote, a copy of its entries, and what the keys are read into: one tuple, as threads share it.
+        self._read: tuple[Any, Any, Values] = (None, None, Values(self))
         # What was made of several values: name → inputs and what was made of them.
         self._made: dict[str, tuple[tuple[Any, ...], Any]] = {}
         self._complained: set[str] = set()
@@ -119,7 +131,8 @@ class AuditSettings:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that name the target database, so that records never drain into another one."""
-        target = connections.settings[self.database]
+        alias = self.now().DATABASE
+        target = connections.settings[alias if alias in connections.settings else self.database]
         inputs = tuple(map(target.get, _TARGET_KEYS))
         made = self._made.get("fingerprint")
         if made is None or made[0] != inputs:
@@ -138,7 +151,8 @@ class AuditSettings:
     @property
     def policy(self) -> Policy:
         """The rules that say how much of a request is recorded."""
-        inputs = (self.value("POLICY"), self.value("AUTH_URLS"), settings.STATIC_URL)
+        now = self.now()
+        inputs = (now.POLICY, now.AUTH_URLS, settings.STATIC_URL)
         made = self._made.get("policy")
         if made is None or made[0][0] is not inputs[0] or made[0][1:] != inputs[1:]:
             made = self._made["policy"] = (inputs, self._policy(*inputs))
@@ -147,7 +161,7 @@ class AuditSettings:
     @property
     def redactor(self) -> Redactor:
         """The redactor for this site's secrets, made once."""
-        inputs = (self.value("REDACT"), sensitive_names())
+        inputs = (self.now().REDACT, MARKED.names)
         made = self._made.get("redactor")
         if made is None or made[0][0] is not inputs[0] or made[0][1] is not inputs[1]:
             made = self._made["redactor"] = (inputs, redactor(*inputs))
@@ -181,21 +195,25 @@ class AuditSettings:
 
     def value(self, key: str) -> Any:
         """Return what ``key`` was read into: the user's value, or what counts where that is wrong."""
-        # A look into the settings object itself, as in `written`, which this does not call: a request reads 15 values.
+        return getattr(self.now(), key)
+
+    def now(self) -> Values:
+        """Return what the keys are read into as ``OTEL_AUDIT`` is now, for whoever needs several of them."""
+        # A look into the settings object itself, as in `written`, which this does not call: a request asks often.
         holder = settings._wrapped  # type: ignore[misc]  # unknown to the plugin
         written = vars(holder).get(SETTING) if type(holder) is Settings else self.written()
         known, entries, values = self._read
         if written is not known or (written is not entries and written != entries):
-            values = {}
+            values = Values(self)
             self._read = (written, dict(written) if isinstance(written, Mapping) else written, values)
-        try:
-            return values[key]
-        except KeyError:
-            name, raw = self.source(key)
-            value, wrong = OPTIONS[key].read(raw)
-            self._complain(name, wrong)
-            values[key] = value
-            return value
+        return values
+
+    def read(self, key: str) -> Any:
+        """Read ``key`` anew, and say in the log what is wrong with it."""
+        name, raw = self.source(key)
+        value, wrong = OPTIONS[key].read(raw)
+        self._complain(name, wrong)
+        return value
 
     def _policy(self, rules: Any, auth_urls: Any, static_url: Any) -> Policy:
         lists = []
@@ -227,7 +245,7 @@ class AuditSettings:
                 logger.error("%s; otel_audit goes on without it. 'manage.py check' says what to write.", message)
 
     def _forget(self, **_kwargs: Any) -> None:
-        self._read = (None, None, {})
+        self._read = (None, None, Values(self))
         self._made.clear()
 
 

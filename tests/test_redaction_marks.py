@@ -21,7 +21,7 @@ from otel_audit import own_redaction
 from otel_audit.conf import conf
 from otel_audit.floods import Flood
 from otel_audit.redaction import MASK, Marker, Redactor, is_mark, sensitive
-from otel_audit.redaction.sensitive import _Marked
+from otel_audit.redaction.sensitive import MARKED
 from tests.test_redaction_properties import CANARY, STYLES, planted
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -214,7 +214,7 @@ def test_a_callable_that_cannot_be_imported_masks_everything(caplog: pytest.LogC
 
 
 def test_fields_marked_sensitive_are_masked_in_any_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Marked, "names", _Marked.names)
+    monkeypatch.setattr(MARKED, "names", MARKED.names)
     before = conf.redactor.text('{"diagnosis": "x"}')
 
     @sensitive("diagnosis", "net_salary")

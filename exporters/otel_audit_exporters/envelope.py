@@ -170,11 +170,12 @@ def _record(
     facts: Mapping[str, Any],
 ) -> Record:
     """Return a record; its canonical text is put together, as all but the facts is of a known form."""
-    process, request, step = (_text(ids[key]) for key in ("process", "request", "step"))
+    process, request, step = ids["process"], ids["request"], ids["step"]
     return _fixed(
         record_id,
         f'{{"facts":{_encode(facts)},"id":{_quoted(record_id)},'
-        f'"ids":{{"process":{process},"request":{request},"step":{step}}},'
+        f'"ids":{{"process":{_quoted(process) if process else "null"},'
+        f'"request":{_quoted(request) if request else "null"},"step":{_quoted(step) if step else "null"}}},'
         f'"kind":"{kind}","service":{_quoted(service)},"span":{span},"type":"{what}","v":{VERSION}}}',
     )
 
@@ -182,10 +183,6 @@ def _record(
 def _fixed(record_id: str, text: str) -> Record:
     core = text.encode("ascii")
     return Record(record_id, core, sha256(core).hexdigest())
-
-
-def _text(value: str | None) -> str:
-    return "null" if value is None else _quoted(value)
 
 
 def _identity(context: SpanContext | None) -> tuple[str, str]:

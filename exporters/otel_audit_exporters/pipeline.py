@@ -553,7 +553,8 @@ class Pipeline:
 
 def _target() -> tuple[Any, str, str, Any]:
     """Return what names the spool of now: its place, the database, the collector. Cheap; asked per request."""
-    return conf.value("SPOOL_DIR"), conf.fingerprint, conf.fsync, conf.otlp
+    now = conf.now()
+    return now.SPOOL_DIR, conf.fingerprint, now.FSYNC, now.OTLP
 
 
 pipeline: Final = Pipeline()

@@ -194,11 +194,12 @@ def _conclude_issued(scope: RequestScope, response: HttpResponseBase) -> None:
 
 def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
     """Record what a view said in ``request.META`` or what the status of one of ``AUTH_URLS`` says, if no hook did."""
-    user = _written(scope, META_REQUEST, "user")
+    meta = scope.meta
+    user = _written(meta, META_REQUEST, "user")
     if user is not None:
         user = user if hasattr(user, "is_authenticated") else None
         acts_as(scope, user)
-    status = _written(scope, META_LOGIN, "status")
+    status = _written(meta, META_LOGIN, "status")
     if status is not None:
         action, outcome = _STATUS_ACTIONS.get(str(status), (str(status).upper(), keys.OUTCOME_SUCCESS))
     elif scope.method == "POST" and scope.path in conf.auth_urls:
@@ -215,8 +216,8 @@ def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
     record(scope.request, action, outcome, user=user, username=name, method="view")
 
 
-def _written(scope: RequestScope, place: str, key: str) -> Any:
-    written = scope.meta.get(place)
+def _written(meta: Mapping[str, Any], place: str, key: str) -> Any:
+    written = meta.get(place)
     return written.get(key) if written and isinstance(written, Mapping) else None
 
 

@@ -9,6 +9,6 @@ from __future__ import annotations
 from otel_audit.redaction.marks import MASK, Marker, is_mark
 from otel_audit.redaction.payloads import Body
 from otel_audit.redaction.redactor import Redactor
-from otel_audit.redaction.sensitive import sensitive, sensitive_names
+from otel_audit.redaction.sensitive import MARKED, sensitive
 
-__all__ = ["MASK", "Body", "Marker", "Redactor", "is_mark", "sensitive", "sensitive_names"]
+__all__ = ["MARKED", "MASK", "Body", "Marker", "Redactor", "is_mark", "sensitive"]

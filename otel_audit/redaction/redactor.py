@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -45,9 +46,10 @@ class Redactor:
 
     def secret_route(self, route: str, kwargs: Mapping[str, Any]) -> bool:
         """Whether a parameter that ``route`` takes from the path is a secret."""
-        return any(self._secret_parameter(name, route) for name in kwargs)
+        return bool(kwargs) and _secret_among(self, route, tuple(kwargs))
 
-    def _secret_parameter(self, name: str, route: str) -> bool:
+    def secret_parameter(self, name: str, route: str) -> bool:
+        """Whether the parameter ``name`` of ``route`` is a secret."""
         return self._names.secret(name) or secret_in_route(name, route)
 
     def text(self, value: str) -> str:
@@ -85,7 +87,7 @@ class Redactor:
             kwargs: the parameters that the route took from the path.
         """
         for name, value in kwargs.items():
-            if self._secret_parameter(name, route) and (written := str(value)):
+            if self.secret_parameter(name, route) and (written := str(value)):
                 path = _mask_parameter(path, route, name, written, self._engine.marker.mark(written))
         return self.text(path)
 
@@ -124,3 +126,8 @@ def _mask_parameter(path: str, route: str, name: str, value: str, mark: str) -> 
                 parts[-place] = mark
         masked = "/".join(parts)
     return path.replace(value, mark) if masked == path else masked
+
+
+@lru_cache(maxsize=1024)
+def _secret_among(redactor: Redactor, route: str, names: tuple[str, ...]) -> bool:
+    return any(redactor.secret_parameter(name, route) for name in names)

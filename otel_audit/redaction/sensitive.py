@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
-__all__ = ["sensitive", "sensitive_names"]
+__all__ = ["MARKED", "Marked", "sensitive"]
 
 T = TypeVar("T", bound=type)
 
 
-class _Marked:
+class Marked:
     """The names marked so far; imports of models and serializers add to them."""
 
-    names: frozenset[str] = frozenset()
+    def __init__(self) -> None:
+        #: The same object until a name is added.
+        self.names: frozenset[str] = frozenset()
+
+
+MARKED: Final = Marked()
 
 
 def sensitive(*fields: str) -> Callable[[T], T]:
@@ -29,12 +34,7 @@ def sensitive(*fields: str) -> Callable[[T], T]:
     """
 
     def mark(found: T) -> T:
-        _Marked.names |= frozenset(fields)
+        MARKED.names |= frozenset(fields)
         return found
 
     return mark
-
-
-def sensitive_names() -> frozenset[str]:
-    """Return the names that were marked so far; the same object until one is added."""
-    return _Marked.names

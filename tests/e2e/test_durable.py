@@ -47,7 +47,7 @@ def test_nothing_is_missing_at_a_collector_that_is_killed_again_and_again(shop: 
     _forward(shop, f"http://127.0.0.1:{port}/v1/traces")
     shop.expected_errors = ("collector",)
 
-    with shop.serve(SERVERS["gunicorn, two workers"]) as server, Visitors(server.base_url) as visitors:
+    with shop.serve(SERVERS["gunicorn --preload"]) as server, Visitors(server.base_url) as visitors:
         visitors.visit(REQUESTS)
         for kill in range(KILLS):
             with collector_process(port, file):

@@ -15,7 +15,7 @@ from otel_audit.conf import conf
 __all__ = ["add_receive", "add_token", "receive", "token"]
 
 _SAY = Callable[[str], None]
-_BIND: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)):(\d{1,5})")
+_BIND: Final = re.compile(r"fd://(?P<fd>\d{1,4})|(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:/\[\]]+)):(?P<port>\d{1,5})")
 
 
 def add_token(commands: Any) -> None:
@@ -38,9 +38,9 @@ def add_receive(commands: Any) -> None:
     parser.add_argument(
         "--bind",
         type=_address,
-        default=("127.0.0.1", 4318),
+        default="127.0.0.1:4318",
         metavar="HOST:PORT",
-        help="Where to listen (default: 127.0.0.1:4318).",
+        help="Where to listen, or fd://3 for a socket that is there already (default: %(default)s).",
     )
 
 
@@ -61,13 +61,12 @@ def receive(options: dict[str, Any], say: _SAY) -> None:
     from otel_audit.receiver.asgi import PATH, application
     from otel_audit_exporters.pipeline import pipeline
 
-    host, port = options["bind"]
+    bind = options["bind"]
     pipeline.start()  # what an earlier process left
-    say(f"Receiving at http://{f'[{host}]' if ':' in host else host}:{port}{PATH}")
+    say(f"Receiving POST {PATH} at {bind.pop('said')}")
     config = uvicorn.Config(
         application,
-        host=host,
-        port=port,
+        **bind,
         lifespan="off",
         interface="asgi3",
         access_log=False,
@@ -129,8 +128,11 @@ def _rate(text: str) -> int:
     return int(text)
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str) -> dict[str, Any]:
+    """Return what the server is told, and what is told of it."""
     found = _BIND.fullmatch(text)
-    if found is None or int(found[3]) > 65_535:
-        raise ArgumentTypeError(f"{text!r} is no address; write 127.0.0.1:4318 or [::1]:4318")
-    return found[1] or found[2], int(found[3])
+    if found is None or int(found["port"] or 0) > 65_535:
+        raise ArgumentTypeError(f"{text!r} is no address; write 127.0.0.1:4318, [::1]:4318 or fd://3")
+    if found["fd"]:
+        return {"said": text, "fd": int(found["fd"])}
+    return {"said": text, "host": found["v6"] or found["host"], "port": int(found["port"])}

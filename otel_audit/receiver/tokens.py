@@ -26,6 +26,8 @@ __all__ = ["REFRESH_S", "Sender", "Senders", "TokensUnknownError", "senders"]
 REFRESH_S: Final = 5.0
 #: So long the tokens that are known count while the audit database cannot be asked.
 KEPT_S: Final = 3600.0
+#: When the tokens were read longer ago, one that is not known may be new.
+STALE_S: Final = 10.0
 #: Of a rate, so many seconds may come at once.
 _BURST_S: Final = 10.0
 
@@ -41,11 +43,12 @@ class Sender:
     service: str
     rate: int | None
     _left: float = 0.0
-    _at: float = field(default_factory=time.monotonic)
+    _at: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._left = (self.rate or 0) * _BURST_S
+        self._at = time.monotonic()
 
     def wait_s(self) -> int:
         """Return how many seconds the sender has to wait; 0 when it may send."""
@@ -84,8 +87,8 @@ class Senders:
             self._refresh(source)
         found = self._known.get(token_hash(token))
         age = time.monotonic() - self._read_at
-        if age > KEPT_S or (found is None and age > 2 * REFRESH_S):
-            raise TokensUnknownError  # a new token may be there by now
+        if age > KEPT_S or (found is None and age > STALE_S):
+            raise TokensUnknownError
         return found
 
     def _refresh(self, source: tuple[str, str]) -> None:

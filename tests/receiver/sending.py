@@ -113,6 +113,4 @@ def _with_hex_ids(found: Any) -> Any:
     if not isinstance(found, dict):
         return found
     ids = ("traceId", "spanId", "parentSpanId")
-    return {
-        key: base64.b64decode(value).hex() if key in ids else _with_hex_ids(value) for key, value in found.items()
-    }
+    return {key: base64.b64decode(value).hex() if key in ids else _with_hex_ids(value) for key, value in found.items()}

@@ -42,7 +42,11 @@ def test_a_process_with_its_steps_and_registrations_becomes_linked_rows() -> Non
 
     (process,) = found["process"]
     steps = sorted(found["step"], key=lambda step: step.order)
-    assert (process.name, process.description, process.extra_informations) == ("Create product", "one tea", {"sku": "A-1"})
+    assert (process.name, process.description, process.extra_informations) == (
+        "Create product",
+        "one tea",
+        {"sku": "A-1"},
+    )
     assert [(step.name, step.order, step.total_registrations) for step in steps] == [("Validate", 1, 2), ("Save", 2, 1)]
     assert {step.process_id for step in steps} == {process.id}
     assert [(row.name, row.success, row.step_id, row.extra_informations) for row in found["registration"]] == [
@@ -137,7 +141,12 @@ def test_a_server_span_becomes_a_request_with_the_process_inside_it() -> None:
     found = rows_of(service.request())
 
     (request,), (login,), (process,) = found["request"], found["login"], found["process"]
-    assert (request.method, request.url, request.query_params, request.status_code) == ("POST", "/products", "page=2", 201)
+    assert (request.method, request.url, request.query_params, request.status_code) == (
+        "POST",
+        "/products",
+        "page=2",
+        201,
+    )
     assert (request.user, request.actor_name, request.ip_addresses) == ("17", "anna", "192.0.2.7")
     assert (request.outcome, request.action) == ("success", "CREATE")
     assert request.extra_informations is None
@@ -157,7 +166,12 @@ def test_sign_ins_and_registrations_that_are_spans_of_their_own_belong_where_the
     found = rows_of(service.request())
 
     (failed,), (registered,) = found["login"], found["registration"]
-    assert (str(failed.id), failed.status, failed.username, failed.reason) == (login_id, "Failed", "anna", "bad password")
+    assert (str(failed.id), failed.status, failed.username, failed.reason) == (
+        login_id,
+        "Failed",
+        "anna",
+        "bad password",
+    )
     assert failed.user is None
     assert failed.request_id == found["request"][0].id
     assert {failed.span_id, registered.span_id} == {f"{span.get_span_context().span_id:016x}"}

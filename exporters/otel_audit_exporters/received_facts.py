@@ -69,9 +69,8 @@ def take_actor(attributes: dict[str, Any]) -> Actor | None:
 def span_facts(attributes: dict[str, Any], *, is_request: bool) -> dict[str, Any]:
     """Take what is no column by its own name out of the attributes of a request, process or step."""
     facts: dict[str, Any] = {}
-    error = {name: _text(attributes.pop(key, "")) for name, key in _ERROR.items()}
-    if any(error.values()):
-        facts["error"] = error
+    if any(key in attributes for key in _ERROR.values()):
+        facts["error"] = {name: _text(attributes.pop(key, "")) for name, key in _ERROR.items()}
     if (changed := _changed(attributes)) is not None:
         facts["changed"] = changed
     if not is_request:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -22,6 +23,8 @@ _MAX_NAME: Final = 1_024
 
 _KINDS: Final = {Span.SPAN_KIND_SERVER: SpanKind.SERVER}
 _STATUSES: Final = {1: Status(StatusCode.OK), 2: Status(StatusCode.ERROR)}
+#: Without one, OpenTelemetry's class looks for that of this process, in threads.
+_NO_RESOURCE: Final = Resource.get_empty()
 _UNSET: Final = Status(StatusCode.UNSET)
 _HAS_IS_REMOTE: Final = 0x100
 _IS_REMOTE: Final = 0x200
@@ -38,7 +41,7 @@ class ReceivedSpan(ReadableSpan):
         events: Sequence[Event],
         lost: tuple[int, int],
     ) -> None:
-        super().__init__(context=context, events=events, **facts)
+        super().__init__(context=context, events=events, resource=_NO_RESOURCE, **facts)
         self._facts = facts
         self._received_context = context
         self._received_attributes = attributes

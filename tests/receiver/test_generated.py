@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import tracemalloc
@@ -58,8 +59,8 @@ leaves = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(["audit.kind", "step"])
 )
 keys = st.sampled_from(
-    ["audit.kind", "audit.record.id", "audit.actor.id", "audit.step.order", "audit.login.reason", "http.method", "k"]
-    + ["audit.changed", "audit.request.body", "http.request.body.size", "exception.type", "user.name", "audit.outcome"]
+    [f"audit.{name}" for name in ("kind", "record.id", "actor.id", "step.order", "login.reason", "changed", "outcome")]
+    + ["audit.request.body", "http.method", "http.request.body.size", "exception.type", "user.name", "k"]
 )
 any_value = st.recursive(
     st.one_of(
@@ -70,7 +71,7 @@ any_value = st.recursive(
         st.booleans().map(lambda found: {"boolValue": found}),
         st.integers(-(2**63), 2**63 - 1).map(lambda found: {"intValue": str(found)}),
         st.floats().map(lambda found: {"doubleValue": found if found == found and abs(found) < 1e300 else "NaN"}),
-        st.binary(max_size=9).map(lambda found: {"bytesValue": __import__("base64").b64encode(found).decode()}),
+        st.binary(max_size=9).map(lambda found: {"bytesValue": base64.b64encode(found).decode()}),
         st.just({}),
     ),
     lambda inner: st.one_of(

@@ -29,9 +29,11 @@ def main() -> None:
     for first in range(0, count, BATCH):
         names = [f"sale {number}" for number in range(first, min(first + BATCH, count))]
         for name in names:
-            with tracer.start_as_current_span(name, attributes={"audit.kind": "process"}):
-                with tracer.start_as_current_span("pay", attributes={"audit.kind": "step"}) as span:
-                    span.add_event("audit.registration", {"audit.registration.success": True})
+            with (
+                tracer.start_as_current_span(name, attributes={"audit.kind": "process"}),
+                tracer.start_as_current_span("pay", attributes={"audit.kind": "step"}) as span,
+            ):
+                span.add_event("audit.registration", {"audit.registration.success": True})
         spans = kept.get_finished_spans()
         kept.clear()
         while exporter.export(spans) is not SpanExportResult.SUCCESS:

@@ -15,6 +15,7 @@ from django.test import override_settings
 from django.urls import path
 from google.rpc.status_pb2 import Status
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -34,6 +35,7 @@ from otel_audit.testing import AuditRecords, capture
 from otel_audit_exporters import RedactingSpanExporter
 from otel_audit_exporters.otlp_requests import MAX_BYTES, MAX_SPANS
 from otel_audit_exporters.pipeline import pipeline
+from otel_audit_exporters.trace_level import TraceLevelExporter
 from tests.exporters.spooling import spooled
 from tests.requests.doors import ASGIDoor, Door, Reply, WSGIDoor, asgi_scope, receiving, sending
 
@@ -463,12 +465,13 @@ def test_a_rule_of_the_site_has_it_recorded(send: Send, records: AuditRecords) -
 
 @pytest.mark.parametrize("door", DOORS[:2], ids=lambda door: door.name)
 @pytest.mark.parametrize("authorization", [None, "Bearer x"])
+@pytest.mark.parametrize("forwarding", [RedactingSpanExporter, TraceLevelExporter])
 def test_a_site_that_sends_its_spans_to_itself_does_not_go_round_for_ever(
-    send: Send, records: AuditRecords, authorization: str | None
+    send: Send, records: AuditRecords, forwarding: type[RedactingSpanExporter], authorization: str | None
 ) -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(RedactingSpanExporter(exporter)))
+    provider.add_span_processor(SimpleSpanProcessor(forwarding(exporter)))
     foreign = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(foreign))
     trace.set_tracer_provider(provider)
@@ -477,8 +480,6 @@ def test_a_site_that_sends_its_spans_to_itself_does_not_go_round_for_ever(
 
     assert exporter.get_finished_spans() == ()
     (span,) = foreign.get_finished_spans()
-    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-
     before = len(records.requests)
     assert send(encode_spans([span]).SerializeToString()).status == 200
     assert len(records.requests) == before

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from otel_audit.receiver import exchange, tokens
-from otel_audit.receiver_token import ReceiverToken
 from otel_audit_exporters import alarm
 
 
@@ -20,9 +19,3 @@ def _fresh_receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     tokens.senders.__init__()  # type: ignore[misc]
     yield
     tokens.senders.__init__()  # type: ignore[misc]
-
-
-@pytest.fixture
-def token() -> str:
-    """Return the token of the service ``shop``."""
-    return ReceiverToken.issue("shop")[1]

@@ -29,10 +29,11 @@ from otel_audit.conf import conf
 from otel_audit.models import RequestAuditEvent
 from otel_audit.receiver import receive_traces, tokens
 from otel_audit.receiver.asgi import application
-from otel_audit.receiver_token import ReceiverToken
+from otel_audit.receiver.tokens import Sender
+from otel_audit.receiver_token import token_hash
 from otel_audit.signals import audit_delivery_failed
 from otel_audit.testing import AuditRecords, capture
-from otel_audit_exporters import RedactingSpanExporter
+from otel_audit_exporters import RedactingSpanExporter, otlp_requests
 from otel_audit_exporters.otlp_requests import MAX_BYTES, MAX_SPANS
 from otel_audit_exporters.pipeline import pipeline
 from otel_audit_exporters.trace_level import TraceLevelExporter
@@ -43,7 +44,6 @@ from .sending import JSON, PROTOBUF, Service, encoded, one_span, register, spans
 
 PATH = "/v1/traces"
 pytestmark = [
-    pytest.mark.django_db(databases=["default", "audit"], transaction=True),
     pytest.mark.urls(__name__),
     pytest.mark.usefixtures("fresh_pipeline", "fresh_provider"),
 ]
@@ -79,6 +79,21 @@ def records() -> Iterator[AuditRecords]:
 
 
 Send = Callable[..., Reply]
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Sender]:
+    """The tokens, without a database: how they are read is not what is tested here."""
+    found: dict[str, Sender] = {}
+    monkeypatch.setattr(tokens.Senders, "_read", lambda self: found)
+    return found
+
+
+@pytest.fixture
+def token(known: dict[str, Sender]) -> str:
+    """The token of the service ``shop``."""
+    known[token_hash("otel_audit_shop")] = Sender("shop", None)
+    return "otel_audit_shop"
 
 
 @pytest.fixture
@@ -156,6 +171,7 @@ def test_what_is_taken_lies_in_the_spool_when_the_answer_comes(send: Send, tmp_p
     assert kinds == ["process", "registration", "step"]
 
 
+@pytest.mark.django_db(databases=["default", "audit"], transaction=True)
 @pytest.mark.parametrize("fsync", ["interval", "always"])
 @pytest.mark.parametrize("delivery", ["spool", "sync"])
 def test_repeats_are_not_doubled(send: Send, tmp_path: Path, delivery: str, fsync: str) -> None:
@@ -267,18 +283,28 @@ def test_json_that_is_no_request_is_refused(send: Send, body: bytes) -> None:
     assert reason(send(body, JSON))[:2] == (400, 3)
 
 
-@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
-def test_more_spans_than_ten_thousand_are_refused(send: Send, content_type: str) -> None:
-    if content_type == JSON:
-        body = b'{"resourceSpans": [{"scopeSpans": [{"spans": [' + b"{}," * MAX_SPANS + b"{}]}]}]}"
-    else:
-        request = ExportTraceServiceRequest()
-        scope_spans = request.resource_spans.add().scope_spans.add()
-        for _ in range(MAX_SPANS + 1):
-            scope_spans.spans.add()
-        body = request.SerializeToString()
+def crowd(level: int, number: int) -> ExportTraceServiceRequest:
+    """Return a request with so many resources (0), scopes (1) or spans (2), all empty."""
+    request = ExportTraceServiceRequest()
+    resource_spans = request.resource_spans.add()
+    scope_spans = resource_spans.scope_spans.add()
+    add = (request.resource_spans.add, resource_spans.scope_spans.add, scope_spans.spans.add)[level]
+    for _ in range(number):
+        add()
+    return request
 
-    assert reason(send(body, content_type))[:2] == (413, 8)
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_more_spans_than_ten_thousand_are_refused(send: Send, level: int) -> None:
+    assert reason(send(crowd(level, MAX_SPANS + 1).SerializeToString()))[:2] == (413, 8)
+
+
+@pytest.mark.parametrize("what", ["{}", '{"scopeSpans": [{"spans": [{}]}]}'])
+def test_json_with_too_many_objects_is_refused(send: Send, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(otlp_requests, "MAX_OBJECTS", 20_000)
+    body = f'{{"resourceSpans": [{", ".join([what] * 20_000)}]}}'.encode()
+
+    assert reason(send(body, JSON))[:2] == (413, 8)
 
 
 def test_one_bad_span_refuses_all_of_its_request(send: Send, records: AuditRecords) -> None:
@@ -318,8 +344,10 @@ def test_a_record_id_that_comes_again_with_another_content_is_a_conflict(send: S
     assert alarms == ["conflict"]
 
 
-def test_who_sends_more_than_the_token_allows_is_told_when_to_come_again(door: Door, records: AuditRecords) -> None:
-    token = ReceiverToken.issue("shop", spans_per_second=1)[1]
+def test_who_sends_more_than_the_token_allows_is_told_when_to_come_again(
+    door: Door, records: AuditRecords, token: str, known: dict[str, Sender]
+) -> None:
+    known[token_hash(token)] = Sender("shop", 1)
     service = Service()
     for _ in range(20):
         service.tracer.start_span("query").end()
@@ -440,6 +468,12 @@ def test_a_known_token_is_taken_while_tokens_cannot_be_read(
 
     monkeypatch.setattr(tokens, "KEPT_S", 0.0)
     assert send(body).status == 503
+
+
+def test_the_view_asks_for_no_transaction_and_no_sign_in() -> None:
+    view: Any = receive_traces
+
+    assert (view._non_atomic_requests, view.login_required, view.csrf_exempt) == ({"default"}, False, True)
 
 
 # ── the request that brings spans ───────────────────────────────────────────────────────────────

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -150,3 +153,30 @@ def test_without_a_rate_nobody_waits() -> None:
     sender.spend(10**9)
 
     assert sender.wait_s() == 0
+
+
+def test_neither_command_nor_view_need_the_extra_before_they_are_used() -> None:
+    code = """
+import sys
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("google", "uvicorn") or name.startswith("opentelemetry.proto"):
+            raise ModuleNotFoundError(f"{name} is not installed")
+sys.meta_path.insert(0, Without())
+import django
+django.setup()
+from django.core.management import call_command
+from otel_audit.receiver import receive_traces
+call_command("otel_audit", "status")
+try:
+    call_command("otel_audit", "receive")
+except Exception as error:
+    print(error)
+"""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert "write pip install 'otel-audit[receiver]'" in done.stdout

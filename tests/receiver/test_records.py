@@ -12,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
+from otel_audit import attributes as keys
 from otel_audit.ids import record_id
 from otel_audit_exporters.otlp_requests import UnacceptableError
 from otel_audit_exporters.received_records import records_of
@@ -348,6 +349,23 @@ def test_nested_attributes_are_kept(depth: int) -> None:
     for _ in itertools.repeat(None, depth):
         inner = inner["in"] if isinstance(inner, dict) else inner
     assert inner == ["NaN"] or "nested deeper" in str(inner)
+
+
+@pytest.mark.parametrize("kind", ["process", "step", "request", "login", "registration"])
+@pytest.mark.parametrize("value", ["kvlist_value", "array_value", "bytes_value", "double_value", "bool_value"])
+def test_a_value_of_any_type_is_taken_for_every_attribute_that_becomes_a_column(kind: str, value: str) -> None:
+    request = one_span()
+    (span,) = spans_in(request)
+    span.attributes[0].value.string_value = kind
+    for key in vars(keys).values():
+        if isinstance(key, str) and "." in key and key != keys.AUDIT_KIND:
+            added = span.attributes.add(key=key).value
+            if value in ("kvlist_value", "array_value"):
+                getattr(added, value).SetInParent()
+            else:
+                setattr(added, value, {"bytes_value": b"\xff", "double_value": float("nan")}.get(value, False))
+
+    assert sum(map(len, rows_of(request).values())) == 1
 
 
 # ── limits ──────────────────────────────────────────────────────────────────────────────────────

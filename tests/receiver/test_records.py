@@ -358,14 +358,25 @@ def test_a_value_of_any_type_is_taken_for_every_attribute_that_becomes_a_column(
     (span,) = spans_in(request)
     span.attributes[0].value.string_value = kind
     for key in vars(keys).values():
-        if isinstance(key, str) and "." in key and key != keys.AUDIT_KIND:
+        if isinstance(key, str) and "." in key and key not in (keys.AUDIT_KIND, keys.AUDIT_RECEIVER):
             added = span.attributes.add(key=key).value
             if value in ("kvlist_value", "array_value"):
-                getattr(added, value).SetInParent()
+                getattr(added, value).values.add()
             else:
-                setattr(added, value, {"bytes_value": b"\xff", "double_value": float("nan")}.get(value, False))
+                setattr(added, value, {"bytes_value": b"\xff", "double_value": float("nan")}.get(value, True))
 
     assert sum(map(len, rows_of(request).values())) == 1
+
+
+def test_a_method_that_is_no_text_is_stored_as_one() -> None:
+    request = one_span(kind=2)
+    (span,) = spans_in(request)
+    span.attributes[0].key = keys.HTTP_REQUEST_METHOD
+    span.attributes[0].value.array_value.values.add().string_value = "GET"
+
+    (row,) = rows_of(request)["request"]
+
+    assert (row.method, row.action) == ("['GET']", "EXECUTE")
 
 
 # ── limits ──────────────────────────────────────────────────────────────────────────────────────

@@ -78,6 +78,7 @@ URL_SCHEME: Final = "url.scheme"
 CLIENT_ADDRESS: Final = "client.address"
 NETWORK_PEER_ADDRESS: Final = "network.peer.address"
 USER_AGENT_ORIGINAL: Final = "user_agent.original"
+USER_ID: Final = "user.id"  # read only, of services that send to our receiver
 USER_HASH: Final = "user.hash"
 USER_NAME: Final = "user.name"
 ERROR_TYPE: Final = "error.type"

@@ -19,6 +19,7 @@ from opentelemetry import trace
 from otel_audit.attributes import AUDIT_RECEIVER
 from otel_audit.receiver.answers import JSON, Answer, refused
 from otel_audit.receiver.exchange import Exchange
+from otel_audit.request_policy import RECEIVER
 from otel_audit.request_scope import scope_of
 
 __all__ = ["receive_traces"]
@@ -78,4 +79,4 @@ def _mark_span(request: HttpRequest) -> None:
 def _leave_out(request: HttpRequest) -> None:
     scope = scope_of(request)
     if scope is not None:
-        scope.left_out = True
+        scope.left_out = RECEIVER

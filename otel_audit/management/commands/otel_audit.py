@@ -42,7 +42,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the subcommands."""
         commands = parser.add_subparsers(
-            dest="subcommand", required=True, metavar="doctor | status | drain | report | policy | mark | receive | token"
+            dest="subcommand",
+            required=True,
+            metavar="doctor | status | drain | report | policy | mark | receive | token",
         )
         commands.add_parser("doctor", help="Send a record through the whole pipeline and say which step fails.")
         status = commands.add_parser("status", help="Say how many records were captured, stored, are pending or lost.")

@@ -45,7 +45,7 @@ from otel_audit_exporters.envelope import (
 )
 from otel_audit_exporters.losses import REFUSED
 from otel_audit_exporters.quarantine import put_aside
-from otel_audit_exporters.receipt import SETTLED, Receipt
+from otel_audit_exporters.receipt import DURABLE_S, SETTLED, Receipt
 from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, observe
 from otel_audit_exporters.sinks import Sinks, passed_by
 from otel_audit_exporters.spool import SpoolWriter

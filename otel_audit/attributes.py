@@ -36,6 +36,7 @@ AUDIT_LOGIN_REASON: Final = "audit.login.reason"
 AUDIT_REQUEST_BODY: Final = "audit.request.body"  # redacted and cut
 AUDIT_RESPONSE_BODY: Final = "audit.response.body"
 AUDIT_CHANGED: Final = "audit.changed"  # list: what was cut, escaped or redacted
+AUDIT_RECEIVER: Final = "audit.receiver"  # bool: the request brought spans to our receiver, and makes no record
 
 # ── metrics of the audit trail itself ───────────────────────────────────────────────────────────
 AUDIT_SINK: Final = "audit.sink"  # "database" | "otlp"
@@ -77,6 +78,7 @@ URL_SCHEME: Final = "url.scheme"
 CLIENT_ADDRESS: Final = "client.address"
 NETWORK_PEER_ADDRESS: Final = "network.peer.address"
 USER_AGENT_ORIGINAL: Final = "user_agent.original"
+USER_ID: Final = "user.id"  # read only, of services that send to our receiver
 USER_HASH: Final = "user.hash"
 USER_NAME: Final = "user.name"
 ERROR_TYPE: Final = "error.type"

@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
+from otel_audit.request_policy import HEALTH
 from otel_audit.request_scope import scope_of
 
 __all__ = ["OLDEST_PENDING_S", "health"]
@@ -70,4 +71,4 @@ def _may_see_details(request: HttpRequest) -> bool:
 def _leave_out(request: HttpRequest) -> None:
     scope = scope_of(request)
     if scope is not None:
-        scope.left_out = True
+        scope.left_out = HEALTH

@@ -11,10 +11,11 @@ from otel_audit.edges import edge
 from otel_audit.request_scope import RequestScope
 from otel_audit.rules import Facts
 
-__all__ = ["HEALTH", "ask_for_groups", "excluded_by", "settle", "wants_groups"]
+__all__ = ["HEALTH", "RECEIVER", "ask_for_groups", "excluded_by", "settle", "wants_groups"]
 
-#: What requests for our health view are counted under.
+#: What requests for views of ours are counted under.
 HEALTH = "health view"
+RECEIVER = "receiver"
 
 
 def wants_groups(scope: RequestScope) -> bool:
@@ -55,7 +56,7 @@ def settle(scope: RequestScope, status: int | None) -> None:
 
 def excluded_by(scope: RequestScope) -> str:
     """Return what a request without a record is counted under."""
-    return HEALTH if scope.left_out and scope.decision.rule is None else scope.decision.by
+    return scope.left_out if scope.left_out and scope.decision.rule is None else scope.decision.by
 
 
 def _name(scope: RequestScope) -> str | None:

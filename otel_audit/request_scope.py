@@ -65,7 +65,7 @@ class RequestScope(Scope):
     span: Any = None
     error: BaseException | None = None
     metadata_only = False
-    left_out = False  # our own health view has answered
+    left_out = ""  # which view of ours has answered
     acting_user: Any = None
     refused: Any = None  # the user whom an authentication backend has turned away
     locked_out = False  # a lock after too many failed attempts has refused the latest one

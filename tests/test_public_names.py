@@ -13,6 +13,7 @@ import pytest
 PUBLIC = {
     "otel_audit": ["process", "step", "resume", "carrier", "actor", "annotate", "flush", "status"],
     "otel_audit.middleware": ["AuditMiddleware", "RequestLoginAuditEventMiddleware", "GuardMiddleware"],
+    "otel_audit.receiver": ["receive_traces"],
     "otel_audit.routers": ["AuditRouter"],
     "otel_audit.database_router": ["OTelAudit", "DRFAuditTrail"],
     "otel_audit.process_audit": ["ProcessAudit"],

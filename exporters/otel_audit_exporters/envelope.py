@@ -35,6 +35,7 @@ __all__ = [
     "encode_span",
     "has_audit_events",
     "parse",
+    "read_event",
     "seal",
 ]
 
@@ -129,10 +130,14 @@ def encode_events(
             continue
         found = dict(event.attributes or {})
         record_id = derived_id(event.timestamp, owner, str(index))
-        read = _registration if event.name == keys.EVENT_REGISTRATION else _login
-        kind, facts = read(conf.redactor.value(found))
+        kind, facts = read_event(event.name, conf.redactor.value(found))
         facts.update(at=str(event.timestamp), actor=actor)
         yield encode_event(kind, record_id, ids, facts, span.get_span_context(), service)
+
+
+def read_event(name: str, found: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return kind and facts of an audit event with the redacted attributes ``found``, which are used up."""
+    return (_registration if name == keys.EVENT_REGISTRATION else _login)(found)
 
 
 def has_audit_events(span: ReadableSpan) -> bool:

@@ -205,7 +205,7 @@ def _request(row: _Row) -> AuditEvent:
     status = (
         facts["status"] if "status" in facts else attribute(keys.HTTP_RESPONSE_STATUS_CODE, keys.OLD_HTTP_STATUS_CODE)
     )
-    method = facts.get("method") or attribute(keys.HTTP_REQUEST_METHOD, keys.OLD_HTTP_METHOD) or ""
+    method = str(facts.get("method") or attribute(keys.HTTP_REQUEST_METHOD, keys.OLD_HTTP_METHOD) or "")
     url, query = _url(row)
     error = facts.get("error") or {}
     return row.build(

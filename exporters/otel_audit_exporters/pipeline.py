@@ -45,7 +45,7 @@ from otel_audit_exporters.envelope import (
 )
 from otel_audit_exporters.losses import REFUSED
 from otel_audit_exporters.quarantine import put_aside
-from otel_audit_exporters.receipt import SETTLED, Receipt
+from otel_audit_exporters.receipt import DURABLE_S, SETTLED, Receipt
 from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, observe
 from otel_audit_exporters.sinks import Sinks, passed_by
 from otel_audit_exporters.spool import SpoolWriter
@@ -230,6 +230,23 @@ class Pipeline:
         if enclosing.scope is None or enclosing.scope.finished:
             self._start_pump_thread(wait=False)
             self._wake.put(None)
+
+    def receive(self, records: list[Record]) -> None:
+        """Store what another service has sent, all of it when this returns. When it raises, it has to be sent again.
+
+        Raises:
+            OTelAuditError: neither the spool nor, under synchronous delivery, the database takes it.
+        """
+        if conf.delivery == "memory":
+            self._keep(records)
+        elif conf.delivery == "sync":
+            self._write_now(records)
+        else:
+            writer = self._writer()
+            ticket = writer.append(records)
+            self._keep_draining()
+            if conf.fsync == ALWAYS:
+                writer.wait_durable(ticket, DURABLE_S)
 
     def _enqueue(self, encode: Encode) -> None:
         """Queue what somebody will get. Left over from a site's tests, it would go to the real trail when they end."""
@@ -419,6 +436,9 @@ class Pipeline:
 
     def _append(self, records: list[Record]) -> None:
         self._appended = self._writer().append(records)
+        self._keep_draining()
+
+    def _keep_draining(self) -> None:
         if (self._drainer is None or self._drainer_target != self._spool_target) and conf.drain == "thread":
             self._start_drainer()  # for plain spans, under sync delivery, where the directory could not be used before
 

@@ -9,7 +9,7 @@ from otel_audit.exceptions import SpoolError
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.spool import SpoolWriter
 
-__all__ = ["SETTLED", "Receipt"]
+__all__ = ["DURABLE_S", "SETTLED", "Receipt"]
 
 #: A disk that does not answer within this many seconds is in trouble.
 DURABLE_S: Final = 30.0

@@ -53,6 +53,8 @@ class RedactingSpanExporter(SpanExporter):
 
 def _all_redacted(spans: Sequence[ReadableSpan], redactor: Redactor) -> Iterator[ReadableSpan]:
     for span in spans:
+        if (span.attributes or {}).get(keys.AUDIT_RECEIVER) is True:
+            continue  # it brought spans to our receiver: sent on, it would come back with the next request, for ever
         copy: ReadableSpan | None = None
         with edge("RedactingSpanExporter.export"):
             copy = _redacted(span, redactor)

@@ -13,12 +13,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util import BoundedList
 
-from otel_audit.attributes import AUDIT_RECORD_ID
+from otel_audit.attributes import AUDIT_RECEIVER, AUDIT_RECORD_ID
 from otel_audit_exporters.redacting import RedactingSpanExporter
 
 __all__ = ["TraceLevelExporter"]
 
 _OURS: Final = "audit."
+#: The one leads to the row, by the other the span is left out.
+_KEPT: Final = (AUDIT_RECORD_ID, AUDIT_RECEIVER)
 
 
 class TraceLevelExporter(RedactingSpanExporter):
@@ -31,7 +33,7 @@ class TraceLevelExporter(RedactingSpanExporter):
 
 def _without_audit(span: ReadableSpan) -> ReadableSpan:
     found = span.attributes or {}
-    kept = {key: value for key, value in found.items() if key == AUDIT_RECORD_ID or not key.startswith(_OURS)}
+    kept = {key: value for key, value in found.items() if key in _KEPT or not key.startswith(_OURS)}
     events = [event for event in span.events if not event.name.startswith(_OURS)]
     if len(kept) == len(found) and len(events) == len(span.events):
         return span

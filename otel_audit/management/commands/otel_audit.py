@@ -23,6 +23,7 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from otel_audit.conf import conf
+from otel_audit.receiver import command as receiving
 
 __all__ = ["Command"]
 
@@ -41,7 +42,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the subcommands."""
         commands = parser.add_subparsers(
-            dest="subcommand", required=True, metavar="doctor | status | drain | report | policy | mark"
+            dest="subcommand",
+            required=True,
+            metavar="doctor | status | drain | report | policy | mark | receive | token",
         )
         commands.add_parser("doctor", help="Send a record through the whole pipeline and say which step fails.")
         status = commands.add_parser("status", help="Say how many records were captured, stored, are pending or lost.")
@@ -69,10 +72,21 @@ class Command(BaseCommand):
         policy.add_argument("--user", help="The name of who acts; an empty one for nobody.")
         policy.add_argument("--group", action="append", help="A group of who acts; may be given more than once.")
         policy.add_argument("--status", type=int, help="The status code of the response.")
+        receiving.add_receive(commands)
+        receiving.add_token(commands)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the subcommand that was asked for."""
         getattr(self, f"_{options['subcommand']}")(options)
+
+    # ── receiver ────────────────────────────────────────────────────────────────────────────────
+
+    def _receive(self, options: dict[str, Any]) -> None:
+        with _stop_signals():  # uvicorn sends itself the signal again when it has stopped
+            receiving.receive(options, self._say)
+
+    def _token(self, options: dict[str, Any]) -> None:
+        receiving.token(options, self._say)
 
     # ── doctor ──────────────────────────────────────────────────────────────────────────────────
 

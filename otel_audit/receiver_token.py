@@ -1,0 +1,53 @@
+"""What a sender of spans shows to prove which service it is. Hashed at rest; no audit row, and so no audit model.
+
+A token is 256 random bits: nobody finds it from its SHA-256, and a slow hash would protect nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Final
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from otel_audit.conf import conf
+
+__all__ = ["ReceiverToken", "token_hash"]
+
+#: By which a scanner for leaked secrets knows one.
+PREFIX: Final = "otel_audit_"
+
+
+def token_hash(token: str) -> str:
+    """Return what is stored of a token."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+class ReceiverToken(models.Model):
+    """The right to send spans in the name of one service. Revoked ones are kept: rows came by them."""
+
+    service = models.CharField(_("Service"), max_length=255)
+    hash = models.CharField(_("SHA-256 of the token"), max_length=64, unique=True)
+    spans_per_second = models.PositiveIntegerField(_("Spans per second"), null=True, blank=True)
+    created_at = models.DateTimeField(_("Created at"), default=timezone.now)
+    revoked_at = models.DateTimeField(_("Revoked at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("Receiver token")
+        verbose_name_plural = _("Receiver tokens")
+        default_permissions = ()  # the command alone makes and revokes them
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.service}"
+
+    @classmethod
+    def issue(cls, service: str, spans_per_second: int | None = None) -> tuple[ReceiverToken, str]:
+        """Make a token for ``service``; return it with its text, which nobody can tell again."""
+        text = PREFIX + secrets.token_urlsafe(32)
+        made = cls.objects.using(conf.database).create(
+            service=service, hash=token_hash(text), spans_per_second=spans_per_second
+        )
+        return made, text

@@ -1,0 +1,88 @@
+"""What is recorded here, forwarded and received again makes rows equal to those that were written directly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_audit.models import AuditEvent
+from otel_audit.testing import capture
+from otel_audit_exporters import mapper
+from otel_audit_exporters.otlp_spans import FULL, as_request, as_span
+from otel_audit_exporters.pipeline import pipeline
+from tests.processes.ways import ShopError, plain
+
+from .sending import rows_of
+
+pytestmark = [pytest.mark.urls("tests.processes.urls"), pytest.mark.usefixtures("fresh_provider")]
+
+#: Of the way that a record took, not of what it says; the hash is over what was captured.
+PROVENANCE = {"observed_at", "stored_at", "stream_id", "stream_seq", "record_hash"}
+
+
+def contents(rows: list[AuditEvent], *but: str) -> list[dict[str, Any]]:
+    """Return what rows say, in the order of their ids; times are equal to the microsecond."""
+    return [
+        {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields if field.name not in but}
+        for row in sorted(rows, key=lambda row: row.pk)
+    ]
+
+
+def record(way: str) -> list[dict[str, Any]]:
+    """Serve a request; return the envelopes of its records."""
+    with pipeline.capture() as envelopes:
+        Client(raise_request_exception=False).post(
+            f"/run/{way}/2/1/?page=2", {"name": "tea"}, headers={"user-agent": "x"}
+        )
+    return envelopes
+
+
+@pytest.mark.parametrize("way", ["plain", "helpers", "classes"])
+def test_a_request_that_is_forwarded_in_full_becomes_the_same_rows(way: str) -> None:
+    envelopes = record(way)
+    direct: dict[str, list[AuditEvent]] = {}
+    for envelope in envelopes:
+        for row in mapper.rows(envelope):
+            direct.setdefault(type(row).__name__.removesuffix("AuditEvent").lower(), []).append(row)
+    spans = [(envelope["service"], as_span(envelope, FULL)) for envelope in envelopes]
+
+    received = rows_of(as_request([(service, span) for service, span in spans if span is not None]), spans[0][0])
+
+    # Durations are by the monotonic clock where the record was made, by the span's times where it is received.
+    but = {*PROVENANCE, "response_time", "duration_ms"}
+    assert set(direct) == {"request", "process", "step", "registration"}
+    for kind, rows in direct.items():
+        assert contents(received[kind], *but) == contents(rows, *but)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_plain_spans_that_are_received_become_the_same_rows_as_those_that_are_recorded(fails: bool) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    trace.set_tracer_provider(provider)
+    with capture() as direct:
+        from otel_audit.provider import site_tracer
+
+        site_tracer()  # our processor is the first: the spans have their record's id when they are exported
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        try:
+            plain(None, 2, fails)
+        except ShopError:
+            assert fails
+
+    received = rows_of(encode_spans(exporter.get_finished_spans()), direct.processes[0].service_name)
+
+    but = {*PROVENANCE, "duration_ms"}
+    for kind, rows in (("process", direct.processes), ("step", direct.steps)):
+        assert contents(received[kind], *but) == contents(list(rows), *but)
+    # An event has no id of its own here: each side makes one.
+    registered = contents(list(direct.registrations), *but, "id")
+    assert contents(received["registration"], *but, "id") == registered
+    assert len(registered) == 3 - fails

@@ -16,13 +16,11 @@ from django.utils.translation import gettext_lazy as _
 from otel_audit.exceptions import AppendOnlyError
 from otel_audit.fields import TruncatingCharField
 from otel_audit.ids import record_id
-from otel_audit.receiver_token import ReceiverToken
 
 __all__ = [
     "AuditEvent",
     "LoginAuditEvent",
     "ProcessAuditEvent",
-    "ReceiverToken",
     "RegistrationAuditEvent",
     "RequestAuditEvent",
     "StepAuditEvent",

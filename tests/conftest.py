@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 from asgiref.sync import SyncToAsync
-from django.db import connections
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, connections
 from opentelemetry import trace
 
 from otel_audit import edges
@@ -30,6 +31,17 @@ def _no_connection_left_by_event_loops(request: pytest.FixtureRequest) -> Iterat
     yield
     if inspect.iscoroutinefunction(getattr(request, "function", None)):
         SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture
+def open_connections() -> Iterator[None]:
+    """A request ends with the closing of connections, which would end a test's transaction."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
 
 
 @pytest.fixture

@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "rest_framework_simplejwt.token_blacklist",
     "otel_audit",
+    "otel_audit.receiver",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

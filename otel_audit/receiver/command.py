@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from django.apps import apps
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
@@ -46,11 +47,13 @@ def add_receive(commands: Any) -> None:
 
 def token(options: dict[str, Any], say: _SAY) -> None:
     """Run ``token``."""
+    _require_app()
     {"create": _create, "list": _list, "revoke": _revoke}[options["action"]](options, say)
 
 
 def receive(options: dict[str, Any], say: _SAY) -> None:
     """Run ``receive``, until it is told to stop."""
+    _require_app()
     try:
         import opentelemetry.proto.collector.trace.v1.trace_service_pb2  # noqa: F401  # else each request would tell
         import uvicorn
@@ -78,8 +81,13 @@ def receive(options: dict[str, Any], say: _SAY) -> None:
     say(f"Stopped; {pipeline.shutdown()} records are left.")
 
 
+def _require_app() -> None:
+    if not apps.is_installed("otel_audit.receiver"):
+        raise CommandError('Add "otel_audit.receiver" to INSTALLED_APPS, and migrate: it has the table of the tokens.')
+
+
 def _create(options: dict[str, Any], say: _SAY) -> None:
-    from otel_audit.receiver_token import ReceiverToken
+    from otel_audit.receiver.models import ReceiverToken
 
     made, text = ReceiverToken.issue(options["service"], options["rate"])
     say(f"Token {made.pk} of {made.service}; it is shown this once:")
@@ -92,7 +100,7 @@ def _list(options: dict[str, Any], say: _SAY) -> None:
 
 
 def _lines() -> Iterator[str]:
-    from otel_audit.receiver_token import ReceiverToken
+    from otel_audit.receiver.models import ReceiverToken
 
     found = ReceiverToken.objects.using(conf.database).order_by("pk")
     if not found:
@@ -104,7 +112,7 @@ def _lines() -> Iterator[str]:
 
 
 def _revoke(options: dict[str, Any], say: _SAY) -> None:
-    from otel_audit.receiver_token import ReceiverToken
+    from otel_audit.receiver.models import ReceiverToken
 
     number = options["id"]
     if (

@@ -16,7 +16,7 @@ from typing import Final
 from django.db import DatabaseError
 
 from otel_audit.conf import conf
-from otel_audit.receiver_token import ReceiverToken, token_hash
+from otel_audit.receiver.hashes import token_hash
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.database import answer_in_time, own_connection
 
@@ -110,6 +110,8 @@ class Senders:
             self._lock.release()
 
     def _read(self) -> dict[str, Sender]:
+        from otel_audit.receiver.models import ReceiverToken
+
         alias = conf.database
         with own_connection(alias), answer_in_time(alias):
             rows = ReceiverToken.objects.using(alias).filter(revoked_at=None)

@@ -437,7 +437,5 @@ def test_a_trace_is_a_link_where_the_site_says_where_traces_are(
 def test_the_front_page_of_the_admin_lists_the_five_models(auditor: Client) -> None:
     page = auditor.get(reverse("admin:index")).content.decode()
 
-    models = [model for model in apps.get_app_config("otel_audit").get_models() if issubclass(model, AuditEvent)]
-    assert len(models) == 5
-    for model in models:
-        assert url(model) in page
+    for model in apps.get_app_config("otel_audit").get_models():
+        assert url(model) in page  # type: ignore[arg-type]

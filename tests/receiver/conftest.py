@@ -11,6 +11,11 @@ from otel_audit_exporters import alarm
 
 
 @pytest.fixture(autouse=True)
+def _connections_stay_open(open_connections: None) -> None:
+    """No request of a test ends its transaction, or asks for a database that the test has not."""
+
+
+@pytest.fixture(autouse=True)
 def _fresh_receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that has received nothing, knows no token and has raised no alarm yet."""
     monkeypatch.setattr(alarm, "_raised_at", {})

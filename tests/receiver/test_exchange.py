@@ -29,8 +29,8 @@ from otel_audit.conf import conf
 from otel_audit.models import RequestAuditEvent
 from otel_audit.receiver import receive_traces, tokens
 from otel_audit.receiver.asgi import application
+from otel_audit.receiver.hashes import token_hash
 from otel_audit.receiver.tokens import Sender
-from otel_audit.receiver_token import token_hash
 from otel_audit.signals import audit_delivery_failed
 from otel_audit.testing import AuditRecords, capture
 from otel_audit_exporters import RedactingSpanExporter, otlp_requests

@@ -11,12 +11,14 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.test import override_settings
 
 from otel_audit.receiver import tokens
+from otel_audit.receiver.models import ReceiverToken
 from otel_audit.receiver.tokens import Sender, Senders
-from otel_audit.receiver_token import ReceiverToken
 
 pytestmark = pytest.mark.django_db(databases=["default", "audit"], transaction=True)
 
@@ -26,6 +28,14 @@ def run(*arguments: str) -> list[str]:
     out = io.StringIO()
     call_command("otel_audit", "token", *arguments, stdout=out, no_color=True)
     return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("command", [["token", "list"], ["receive"]])
+def test_without_its_app_the_command_says_what_to_add(command: list[str]) -> None:
+    installed = [app for app in settings.INSTALLED_APPS if app != "otel_audit.receiver"]
+
+    with override_settings(INSTALLED_APPS=installed), pytest.raises(CommandError, match=r"otel_audit\.receiver"):
+        call_command("otel_audit", *command)
 
 
 def test_a_token_is_shown_once_and_only_its_hash_is_stored() -> None:

@@ -9,8 +9,6 @@ import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
-from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -27,14 +25,8 @@ URLS = "tests.requests.urls"
 
 
 @pytest.fixture(autouse=True)
-def _connections_stay_open() -> Iterator[None]:
-    """A request ends with the closing of connections, which would end a test's transaction."""
-    signals = (request_started, request_finished)
-    for signal in signals:
-        signal.disconnect(close_old_connections)
-    yield
-    for signal in signals:
-        signal.connect(close_old_connections)
+def _connections_stay_open(open_connections: None) -> None:
+    """No request of a test ends its transaction."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,7 @@
-"""What a sender of spans shows to prove which service it is. Hashed at rest; no audit row, and so no audit model.
-
-A token is 256 random bits: nobody finds it from its SHA-256, and a slow hash would protect nothing more.
-"""
+"""What a sender of spans shows to prove which service it is. Hashed at rest; no audit row, and so no audit model."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from typing import Final
 
@@ -14,16 +10,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from otel_audit.conf import conf
+from otel_audit.receiver.hashes import token_hash
 
-__all__ = ["ReceiverToken", "token_hash"]
+__all__ = ["ReceiverToken"]
 
 #: By which a scanner for leaked secrets knows one.
 PREFIX: Final = "otel_audit_"
-
-
-def token_hash(token: str) -> str:
-    """Return what is stored of a token."""
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 class ReceiverToken(models.Model):
@@ -36,6 +28,7 @@ class ReceiverToken(models.Model):
     revoked_at = models.DateTimeField(_("Revoked at"), null=True, blank=True)
 
     class Meta:
+        db_table = "otel_audit_receiver_token"
         verbose_name = _("Receiver token")
         verbose_name_plural = _("Receiver tokens")
         default_permissions = ()  # the command alone makes and revokes them

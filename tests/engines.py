@@ -9,6 +9,7 @@ the server and returns the command's exit status. Where the server's programs ar
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import pwd
@@ -62,6 +63,7 @@ class Server:
         deadline = time.monotonic() + _START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop(KILL)
                 raise RuntimeError(
                     f"{self._command[0]} does not start:\n{self._log.read_text(errors='replace')[-4000:]}"
                 )
@@ -137,6 +139,8 @@ def mariadb() -> Iterator[Server]:
         MissingServer: its programs are not installed.
     """
     daemon, install = _program("mariadbd"), _program("mariadb-install-db")
+    if importlib.util.find_spec("MySQLdb") is None:
+        raise MissingServer("mysqlclient is not here; pip install 'otel-audit[mysql]'.")
     user = _unprivileged("mysql")
     with _folder(user) as folder:
         port = _free_port()

@@ -53,7 +53,10 @@ def _requests(draw: Any) -> bytes:
     )
     headers = [f"{draw(_HEADER_NAMES)}: {draw(_HEADER_VALUES)}" for _ in range(draw(st.integers(0, 5)))]
     host = draw(st.sampled_from(["127.0.0.1", "127.0.0.1", "127.0.0.1:80", "evil.example", "[::1", ""]))
-    return http(method, path, *headers, body=draw(_BODIES), host=host)
+    body = draw(_BODIES)
+    if any(header.lower().startswith("transfer-encoding:") for header in headers):
+        body = (body or b"") + b"0\r\n\r\n"  # a server waits for the end of the last chunk
+    return http(method, path, *headers, body=body, host=host)
 
 
 @settings(

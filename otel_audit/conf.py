@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -62,6 +62,11 @@ class Values:
 
     def __init__(self, source: AuditSettings) -> None:
         self._source = source
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The rules that say how much of a request is recorded."""
+        return self._source.make_policy(self.POLICY, self.AUTH_URLS)
 
     def __getattr__(self, key: str) -> Any:
         value = self._source.read(key)
@@ -126,7 +131,8 @@ class AuditSettings:
     @property
     def delivery(self) -> str:
         """``"spool"``, ``"sync"`` or ``"memory"``; where the site says nothing, memory in Django's test environment."""
-        return self.value("DELIVERY") or ("memory" if in_test_environment() else "spool")
+        chosen: str | None = self.now().DELIVERY
+        return chosen or ("memory" if in_test_environment() else "spool")
 
     @property
     def fingerprint(self) -> str:
@@ -151,12 +157,7 @@ class AuditSettings:
     @property
     def policy(self) -> Policy:
         """The rules that say how much of a request is recorded."""
-        now = self.now()
-        inputs = (now.POLICY, now.AUTH_URLS, settings.STATIC_URL)
-        made = self._made.get("policy")
-        if made is None or made[0][0] is not inputs[0] or made[0][1:] != inputs[1:]:
-            made = self._made["policy"] = (inputs, self._policy(*inputs))
-        return made[1]
+        return self.now().policy
 
     @property
     def redactor(self) -> Redactor:
@@ -199,8 +200,9 @@ class AuditSettings:
 
     def now(self) -> Values:
         """Return what the keys are read into as ``OTEL_AUDIT`` is now, for whoever needs several of them."""
-        # A look into the settings object itself, as in `written`, which this does not call: a request asks often.
-        holder = settings._wrapped  # type: ignore[misc]  # unknown to the plugin
+        # As in `written`, which this does not call, without the method by which Django's lazy object is asked for
+        # everything: a request asks often.
+        holder = object.__getattribute__(settings, "_wrapped")
         written = vars(holder).get(SETTING) if type(holder) is Settings else self.written()
         known, entries, values = self._read
         if written is not known or (written is not entries and written != entries):
@@ -215,8 +217,9 @@ class AuditSettings:
         self._complain(name, wrong)
         return value
 
-    def _policy(self, rules: Any, auth_urls: Any, static_url: Any) -> Policy:
-        lists = []
+    def make_policy(self, rules: Any, auth_urls: Any) -> Policy:
+        """Return the policy of these rules, of the ancestor's settings, and of where the static files are."""
+        lists, static_url = [], settings.STATIC_URL
         for name in LEGACY_OPTIONS:
             read, wrong = self.legacy(name)
             self._complain(name, wrong)

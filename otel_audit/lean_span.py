@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler
 from opentelemetry.trace import (
     Link,
     Span,
@@ -121,22 +122,33 @@ class LeanSpan(Span):
         """Do nothing: the guard notes exceptions itself, and nobody else reads this span when it has ended."""
 
 
-_UNSET = Status(StatusCode.UNSET)
+_UNSET: Final = Status(StatusCode.UNSET)
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 def start_lean_span(
     provider: TracerProvider, name: str, parent_context: Context | None, attributes: dict[str, Any]
 ) -> LeanSpan | None:
     """Start the span as the provider's tracers would; None where its sampler records none."""
+    generator, sampler = provider.id_generator, provider.sampler
+    if parent_context is not None and not parent_context and _samples_roots(sampler):  # as most requests come
+        context = SpanContext(generator.generate_trace_id(), generator.generate_span_id(), False, _SAMPLED)
+        return LeanSpan(name, context, None, attributes, provider.resource)
     parent: SpanContext | None = get_current_span(parent_context).get_span_context()
-    generator = provider.id_generator
     if parent is None or not parent.is_valid:
         parent, trace_id = None, generator.generate_trace_id()
     else:
         trace_id = parent.trace_id
-    result = provider.sampler.should_sample(parent_context, trace_id, name, SpanKind.SERVER, attributes, ())
+    result = sampler.should_sample(parent_context, trace_id, name, SpanKind.SERVER, attributes, ())
     if result.decision is Decision.DROP:
         return None
-    flags = TraceFlags.SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else TraceFlags.DEFAULT
-    context = SpanContext(trace_id, generator.generate_span_id(), False, TraceFlags(flags), result.trace_state)
+    flags = _SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else TraceFlags(TraceFlags.DEFAULT)
+    context = SpanContext(trace_id, generator.generate_span_id(), False, flags, result.trace_state)
     return LeanSpan(name, context, parent, result.attributes or attributes, provider.resource)
+
+
+@lru_cache(maxsize=4)
+def _samples_roots(sampler: Sampler) -> bool:
+    """Whether ``sampler`` is OpenTelemetry's default, in ours or not, which samples whatever has no parent."""
+    default = str(DEFAULT_ON.get_description())  # type: ignore[no-untyped-call]  # the SDK's own
+    return sampler.get_description() in (default, f"AuditSampler{{{default}}}")

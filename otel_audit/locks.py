@@ -7,9 +7,12 @@ from typing import Any
 __all__ = ["holds"]
 
 
-def holds(lock: Any) -> bool:
-    """Return whether the calling thread holds ``lock``, a `threading.RLock`.
+def holds(*locks: Any) -> bool:
+    """Return whether the calling thread holds one of ``locks``, each a `threading.RLock`.
 
     The method is one that `threading.Condition` asks of every lock, with and without the C implementation.
     """
-    return bool(lock._is_owned())
+    for lock in locks:  # noqa: SIM110  # any() takes twice as long, and this is asked in every request
+        if lock._is_owned():
+            return True
+    return False

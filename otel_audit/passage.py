@@ -19,7 +19,7 @@ from otel_audit.edges import caught, edge
 from otel_audit.integrations.signin import conclude
 from otel_audit.lean_span import start_lean_span
 from otel_audit.peers import CARRIER_HEADER, continue_process
-from otel_audit.policy import Decision
+from otel_audit.policy import Decision, Policy
 from otel_audit.provider import private_tracer, site_tracer, unwatched_provider
 from otel_audit.request_facts import intent_facts, request_facts
 from otel_audit.request_policy import ask_for_groups, excluded_by, settle, wants_groups
@@ -39,10 +39,11 @@ RETRY_AFTER_S: Final = 5
 class Passage:
     """One request's way through the guard: opens a scope, and a SERVER span unless OpenTelemetry's middleware does."""
 
-    __slots__ = ("_outer", "_outer_note", "_span", "_token", "receipt", "scope")
+    __slots__ = ("_intents", "_outer", "_outer_note", "_span", "_token", "receipt", "scope")
 
-    def __init__(self, scope: RequestScope) -> None:
+    def __init__(self, scope: RequestScope, intents: str) -> None:
         self.scope = scope
+        self._intents = intents
         self._outer = current_request.get()
         self._outer_note = current_note.get()
         self._span: Any = None
@@ -58,9 +59,10 @@ class Passage:
         if scope_of(request) is not None:
             return None
         try:
-            if not conf.enabled:
+            now = conf.now()
+            if not now.ENABLED:
                 return None
-            passage = cls(RequestScope(request, _decide(request)))
+            passage = cls(RequestScope(request, _decide(now.policy, request)), now.INTENTS)
             current_request.set(passage.scope)
             if CARRIER_HEADER in request.META:
                 continue_process(passage.scope)
@@ -76,7 +78,7 @@ class Passage:
 
     def intend(self) -> bool:
         """Spool that the request begins, where the site asks for it; False when that failed."""
-        if conf.intents == OFF:
+        if self._intents == OFF:
             return True
         with edge("guard.intend"):
             scope = self.scope
@@ -87,7 +89,7 @@ class Passage:
 
     def must_refuse(self) -> bool:
         """Whether a request without an intent goes no further. The health view does: it is to say what is wrong."""
-        return conf.intents == REQUIRE and not is_health_view(self.scope.request)
+        return self._intents == REQUIRE and not is_health_view(self.scope.request)
 
     def refuse(self) -> HttpResponse:
         """Answer in the place of the site, whose view must not run: nothing would tell of it if it was killed."""
@@ -262,11 +264,11 @@ class _Inside:
         current_request.set(self._request)
 
 
-def _decide(request: HttpRequest) -> Decision:
+def _decide(policy: Policy, request: HttpRequest) -> Decision:
     """Return what the policy says. A prefix that came as a header, as gunicorn takes it, excludes nothing."""
-    decision = conf.policy.decide(request.path, request.method or "")
+    decision = policy.decide(request.path, request.method or "")
     if not decision.record and "HTTP_SCRIPT_NAME" in request.META:
-        return conf.policy.decide(request.path_info, request.method or "")
+        return policy.decide(request.path_info, request.method or "")
     return decision
 
 

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -24,9 +24,8 @@ from opentelemetry.trace import Tracer
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
-from otel_audit.locks import holds
 
-__all__ = ["Parts", "is_attaching_here", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
+__all__ = ["ATTACHING", "Parts", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
 
 _SCOPE_NAME = "otel_audit"
 
@@ -56,17 +55,13 @@ class _State:
 
 
 _state = _State()
-_lock = threading.RLock()
+#: Held by the thread that attaches to a provider.
+ATTACHING: Final = threading.RLock()
 
 
 def wire(parts: Parts) -> None:
     """Give this module the exporter's parts; called once by the app's configuration."""
     _state.parts = parts
-
-
-def is_attaching_here() -> bool:
-    """Return whether the calling thread is about to attach to a provider."""
-    return holds(_lock)
 
 
 def site_tracer() -> Tracer:
@@ -75,7 +70,7 @@ def site_tracer() -> Tracer:
     if isinstance(current, trace.ProxyTracerProvider) and not delivery().listening():
         return trace.NoOpTracer()  # in a site's tests the global provider is left for a test to set
     if current is not _state.site or _state.site_tracer is None:
-        with _lock, edge("provider.attach"):
+        with ATTACHING, edge("provider.attach"):
             current = _attached(current)
             _state.site = current
             _state.site_tracer = current.get_tracer(_SCOPE_NAME)
@@ -94,7 +89,7 @@ def unwatched_provider() -> TracerProvider | None:
 def private_tracer() -> Tracer:
     """Return a tracer whose spans are always recorded, whatever the environment says."""
     if _state.private is None:
-        with _lock:
+        with ATTACHING:
             if _state.private is not None:
                 return _state.private
             provider = TracerProvider(sampler=ALWAYS_ON, resource=_resource(), shutdown_on_exit=False)

@@ -109,7 +109,7 @@ def _at_the_door(scope: RequestScope, route: str, kwargs: Mapping[str, Any], red
         "route": route,
         "query": redactor.query(scope.query, scope.path) if scope.query else "",
         "scheme": scope.scheme,
-        "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.trusted_proxies),
+        "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.now().TRUSTED_PROXIES),
         "user_agent": _masked(redactor, scope.user_agent),
     }
 

@@ -265,7 +265,7 @@ def described(user: Any) -> Actor | None:
     try:
         if not user.is_authenticated:
             return ANONYMOUS
-        key = getattr(user, conf.user_pk_name, None)
+        key = getattr(user, conf.now().USER_PK_NAME, None)
         if key is None:
             key = getattr(user, "pk", None)
         name = str(user.get_username() if hasattr(user, "get_username") else user)

@@ -135,7 +135,7 @@ def test_a_mark_can_be_made_of_any_text(secret: str) -> None:
     assert mark(secret) == mark(json.dumps(secret)[1:-1])
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(lambda text: text != MASK))
 def test_a_value_of_a_query_has_the_mark_of_its_value(secret: str) -> None:
     assert redactor.query(f"password={quote(secret)}") == f"password={mark(secret)}"
 

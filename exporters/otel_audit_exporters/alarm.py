@@ -10,15 +10,15 @@ from collections import Counter
 from typing import Final
 
 from otel_audit.conf import conf
-from otel_audit.locks import holds
 from otel_audit.signals import audit_delivery_failed
 
-__all__ = ["alarm_is_held_here", "raise_alarm"]
+__all__ = ["lock", "raise_alarm"]
 
 logger = logging.getLogger("otel_audit.delivery")
 
 INTERVAL_S: Final = 60.0
-_lock = threading.RLock()
+#: Held by the thread that counts an alarm; another one after a fork.
+lock = threading.RLock()
 _counts: Counter[str] = Counter()
 _raised_at: dict[str, float] = {}
 
@@ -32,7 +32,7 @@ def raise_alarm(reason: str, count: int, error: object) -> None:
         error: what went wrong, as a sentence or an exception.
     """
     now = time.monotonic()
-    with _lock:
+    with lock:
         _counts[reason] += count
         if now - _raised_at.get(reason, -INTERVAL_S) < INTERVAL_S:
             return
@@ -45,15 +45,10 @@ def raise_alarm(reason: str, count: int, error: object) -> None:
             logger.error("A receiver of audit_delivery_failed raised: %r", receiver, exc_info=answer)
 
 
-def alarm_is_held_here() -> bool:
-    """Return whether the calling thread is counting an alarm."""
-    return holds(_lock)
-
-
 def _after_fork_in_child() -> None:
     """Another thread of the parent may have held the lock at the fork."""
-    global _lock  # noqa: PLW0603  # a module has one alarm
-    _lock = threading.RLock()
+    global lock  # noqa: PLW0603  # a module has one alarm
+    lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -16,7 +16,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import EventBase, ReadableSpan
-from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
+from opentelemetry.trace import SpanContext
 
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
@@ -193,14 +193,14 @@ def _fixed(record_id: str, text: str) -> Record:
 def _identity(context: SpanContext | None) -> tuple[str, str]:
     if context is None or not context.is_valid:
         return "", ""
-    return format_trace_id(context.trace_id), format_span_id(context.span_id)
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
 
 def _span(span: ReadableSpan) -> str:
     context = span.get_span_context()
     trace_id, span_id = ("", "") if context is None else _identity(context)
     parent = span.parent
-    parent_id = format_span_id(parent.span_id) if parent else ""
+    parent_id = f"{parent.span_id:016x}" if parent else ""
     lost = span.dropped_attributes + span.dropped_events
     dropped = f'"dropped":{lost},' if lost else ""
     # The site's sampler leaves the trace out of what is forwarded as such.

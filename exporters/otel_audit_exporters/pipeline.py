@@ -27,10 +27,11 @@ from otel_audit.conf import conf
 from otel_audit.edges import caught, edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.locks import holds
-from otel_audit.provider import is_attaching_here
+from otel_audit.provider import ATTACHING
 from otel_audit.scope import Note
+from otel_audit_exporters import alarm
 from otel_audit_exporters.accounts import DATABASE, books_are_held_here
-from otel_audit_exporters.alarm import alarm_is_held_here, raise_alarm
+from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.envelope import (
@@ -63,7 +64,6 @@ RETRY_S: Final = 1.0
 
 #: At the end of a process the drain gets this many seconds; what is left waits in the spool for the next one.
 EXIT_DRAIN_S: Final = 1.0
-ALWAYS: Final = "always"
 
 Encode = Callable[[], Iterable[Record]]
 
@@ -133,7 +133,7 @@ class Pipeline:
             raise_alarm("intent", 1, error)
             return None
         self._intents[record_id] = writer
-        return Receipt(writer, ticket) if conf.fsync == ALWAYS else SETTLED
+        return Receipt(writer, ticket) if writer.is_synchronous else SETTLED
 
     def withdraw(self, record_id: str) -> None:
         """Let an intent vanish: its request has ended and leaves no record."""
@@ -245,7 +245,7 @@ class Pipeline:
             writer = self._writer()
             ticket = writer.append(records)
             self._keep_draining()
-            if conf.fsync == ALWAYS:
+            if writer.is_synchronous:
                 writer.wait_durable(ticket, DURABLE_S)
 
     def _enqueue(self, encode: Encode) -> None:
@@ -279,7 +279,7 @@ class Pipeline:
             records = self._encode_queued()
             if records or self._held:
                 self._deliver(records)
-            if self._spool is not None and conf.fsync == ALWAYS:
+            if self._spool is not None and self._spool.is_synchronous:
                 return Receipt(self._spool, self._appended)
         except Exception:
             if conf.delivery != "memory":
@@ -295,14 +295,8 @@ class Pipeline:
         Garbage collection has ended something there, or a signal handler has. To wait for the thread that delivers
         would be for ever, as that one may wait for this lock.
         """
-        return (
-            holds(self._start_lock)
-            or holds(self._writer_lock)
-            or (self._spool is not None and self._spool.is_held_here())
-            or alarm_is_held_here()
-            or books_are_held_here()
-            or is_attaching_here()
-        )
+        locks = self._spool.locks if self._spool is not None else ()
+        return holds(self._start_lock, self._writer_lock, alarm.lock, ATTACHING, *locks) or books_are_held_here()
 
     def flush(self, timeout: float) -> int:
         """Wait until every sink has all records, ``timeout`` seconds at most; return how many are left."""
@@ -387,8 +381,8 @@ class Pipeline:
     @property
     def service_name(self) -> str:
         """Name of this service: the setting, else the resource of the site's tracer provider."""
-        if (configured := conf.service_name) is not None:
-            return configured
+        if (configured := conf.now().SERVICE_NAME) is not None:
+            return str(configured)
         if self._service is None:
             resource = self._resource or Resource.create()
             self._service = str(resource.attributes.get(SERVICE_NAME, ""))

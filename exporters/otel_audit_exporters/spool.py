@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_audit.exceptions import SpoolError
-from otel_audit.locks import holds
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.directory import directory_problem, directory_warning, open_directory
 from otel_audit_exporters.envelope import Record, seal
@@ -96,6 +95,10 @@ class SpoolWriter:
         self._lost: Counter[str] = Counter()
         self._loss_file: LossFile | None = None
         self._flusher = Flusher(0.0 if fsync == "always" else INTERVAL_S, self._written, self._sync_failed)
+        #: Whether who appends is to wait for the disk.
+        self.is_synchronous = fsync == "always"
+        #: Who holds one of these is inside of this writer, and must not wait for one that may want to be.
+        self.locks = (self._lock, self._flusher.guard)
 
     @property
     def records(self) -> int:
@@ -229,10 +232,6 @@ class SpoolWriter:
     def unnoted(self) -> dict[str, int]:
         """Return, by reason, what is in memory as there is no block yet that it could be noted in."""
         return dict(self._lost)
-
-    def is_held_here(self) -> bool:
-        """Return whether the calling thread is inside of this writer, and must not wait for one that may want to be."""
-        return holds(self._lock) or holds(self._flusher.guard)
 
     def close(self) -> None:
         """Write the frame that says how many records this stream has, and let go of the segment.

@@ -195,6 +195,8 @@ def _conclude_issued(scope: RequestScope, response: HttpResponseBase) -> None:
 def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
     """Record what a view said in ``request.META`` or what the status of one of ``AUTH_URLS`` says, if no hook did."""
     meta = scope.meta
+    if not (scope.method == "POST" or meta.get(META_REQUEST) or meta.get(META_LOGIN)):
+        return
     user = _written(meta, META_REQUEST, "user")
     if user is not None:
         user = user if hasattr(user, "is_authenticated") else None
@@ -202,7 +204,7 @@ def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
     status = _written(meta, META_LOGIN, "status")
     if status is not None:
         action, outcome = _STATUS_ACTIONS.get(str(status), (str(status).upper(), keys.OUTCOME_SUCCESS))
-    elif scope.method == "POST" and scope.path in conf.auth_urls:
+    elif scope.method == "POST" and scope.path in conf.now().AUTH_URLS:
         scope.metadata_only = True
         failed = response.status_code in conf.auth_failed_status_codes
         if not failed and (status_of(response) or 500) >= 400:
@@ -218,7 +220,7 @@ def _from_meta(scope: RequestScope, response: HttpResponseBase) -> None:
 
 def _written(meta: Mapping[str, Any], place: str, key: str) -> Any:
     written = meta.get(place)
-    return written.get(key) if written and isinstance(written, Mapping) else None
+    return written.get(key) if isinstance(written, Mapping) else None
 
 
 def _read_name(scope: RequestScope) -> Any:

@@ -1,24 +1,15 @@
-"""Envelope → unsaved rows of the five models. Pure: no database, no clock, no settings.
-
-A value that does not fit is stored as well as it can be and named in ``changed_fields``; it never costs the record.
-"""
+"""Envelope → unsaved rows of the five models. Pure: no database, no clock, no settings."""
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.db import models
-
 from otel_audit import attributes as keys
 from otel_audit.exceptions import OTelAuditError
-from otel_audit.fields import TruncatingCharField
 from otel_audit.models import (
     AuditEvent,
     LoginAuditEvent,
@@ -27,17 +18,11 @@ from otel_audit.models import (
     RequestAuditEvent,
     StepAuditEvent,
 )
-from otel_audit.originals import original_text
-from otel_audit.text import storable
+from otel_audit_exporters.columns import fit, number, plan
 
-__all__ = ["MappingError", "rows"]
-
-#: Makes a value fit its column.
-Fit = Callable[[Any], Any]
+__all__ = ["MappingError", "request_action", "request_outcome", "rows"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_INT4: Final = 2**31 - 1
-_INT8: Final = 2**63 - 1
 _OUTCOMES: Final = frozenset(AuditEvent.Outcome.values)
 _READ_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _ACTIONS: Final = {"POST": "CREATE", "PUT": "UPDATE", "PATCH": "UPDATE", "DELETE": "DELETE"}
@@ -133,71 +118,9 @@ class _Row:
             self.changed.append("outcome")
         columns["id"] = UUID(self.envelope["id"])
         make: Callable[..., AuditEvent] = model  # by position, as rows are made that come from the database
-        row = make(*(self._fit(column, columns) for column in _plan(model)))
+        row = make(*(fit(column, columns, self.changed) for column in plan(model)))
         row.changed_fields = self.changed
         return row
-
-    def _fit(self, column: _Column, columns: Mapping[str, Any]) -> Any:
-        if column.attname not in columns:
-            return column.default()
-        value = columns[column.attname]
-        if value is None or column.fit is None:
-            return value
-        # Most are short plain text, for which looking at it is cheaper than making it fit.
-        if type(value) is str and len(value) <= column.length and value.isascii() and value.isprintable():
-            return value
-        fitted = column.fit(value)
-        if fitted is not value and fitted != value and column.name not in self.changed:
-            self.changed.append(column.name)
-            if isinstance(value, str):
-                self.changed += original_text(column.name, value)
-        return fitted
-
-
-class _Column(NamedTuple):
-    """How a value gets into one column: what makes it fit, and how long plain text may be that fits as it is."""
-
-    attname: str
-    name: str
-    fit: Fit | None
-    length: int
-    default: Callable[[], Any]
-
-
-@cache
-def _plan(model: type[AuditEvent]) -> tuple[_Column, ...]:
-    """Return the columns of ``model`` in the order in which it takes their values."""
-    return tuple(
-        _Column(field.attname, field.name, _fitter(field), _length(field), field.get_default)
-        for field in model._meta.concrete_fields
-    )
-
-
-def _length(field: Any) -> int:
-    is_text = isinstance(field, models.CharField | models.TextField)
-    return (field.max_length or sys.maxsize) if is_text else -1
-
-
-def _fitter(field: Any) -> Fit | None:
-    if isinstance(field, models.JSONField):
-        return _storable_json
-    if isinstance(field, TruncatingCharField):
-        return lambda value: field.fit(_text(value))
-    if isinstance(field, models.CharField | models.TextField):
-        return lambda value: _text(value)[: field.max_length]
-    if isinstance(field, models.IntegerField):
-        limit = _INT8 if isinstance(field, models.BigIntegerField) else _INT4
-        return lambda value: _bounded(value, limit)
-    return _number if isinstance(field, models.FloatField) else None
-
-
-def _text(value: Any) -> str:
-    return storable(value if isinstance(value, str) else str(value))
-
-
-def _bounded(value: Any, limit: int) -> int | None:
-    number = _number(value)
-    return None if number is None else int(max(-limit - 1, min(number, limit)))
 
 
 def _request(row: _Row) -> AuditEvent:
@@ -230,8 +153,8 @@ def _request(row: _Row) -> AuditEvent:
         error_type=error.get("type"),
         error_message=error.get("message"),
         error_stacktrace=error.get("stacktrace"),
-        action=facts.get("action") or _request_action(method),
-        outcome=facts.get("outcome") or _request_outcome(status),
+        action=facts.get("action") or request_action(method),
+        outcome=facts.get("outcome") or request_outcome(status),
     )
 
 
@@ -345,15 +268,17 @@ def _time(time_ns: int) -> datetime:
     return _EPOCH + timedelta(microseconds=time_ns // 1000)
 
 
-def _request_action(method: str) -> str:
+def request_action(method: str) -> str:
+    """Return the action of a request by its method."""
     return "READ" if method in _READ_METHODS else _ACTIONS.get(method, "EXECUTE")
 
 
-def _request_outcome(status: Any) -> str:
-    number = _number(status)
-    if number is None:
+def request_outcome(status: Any) -> str:
+    """Return the outcome of a request by the status of its response."""
+    code = number(status)
+    if code is None:
         return keys.OUTCOME_UNKNOWN
-    return keys.OUTCOME_FAILURE if number >= 400 else keys.OUTCOME_SUCCESS
+    return keys.OUTCOME_FAILURE if code >= 400 else keys.OUTCOME_SUCCESS
 
 
 def _span_outcome(row: _Row) -> str:
@@ -382,27 +307,5 @@ def _duration_ms(row: _Row) -> Any:
     return row.facts["duration_ms"] if "duration_ms" in row.facts else max(0.0, (end - start) / 1e6)
 
 
-def _number(value: Any) -> int | float | None:
-    """Return ``value`` as a finite number, None where it is none."""
-    try:
-        return value if isinstance(value, int) else float(value) if math.isfinite(float(value)) else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def _int(value: Any, default: Any) -> Any:
     return default if not isinstance(value, int) or isinstance(value, bool) else value
-
-
-def _storable_json(value: Any) -> Any:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, dict):
-        return {storable(str(key)): _storable_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
-        return str(value)
-    return value

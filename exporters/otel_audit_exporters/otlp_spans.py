@@ -25,7 +25,7 @@ from otel_audit.exceptions import OTelAuditError
 from otel_audit.options import OTLP_LEVELS
 from otel_audit.text import storable
 from otel_audit_exporters.envelope import VERSION
-from otel_audit_exporters.mapper import _request_action, _request_outcome
+from otel_audit_exporters.mapper import request_action, request_outcome
 
 __all__ = ["AUDIT", "FULL", "TRACE", "as_request", "as_span"]
 
@@ -205,7 +205,7 @@ def _audit(envelope: Mapping[str, Any], actor: Any) -> dict[str, Any]:
 def _action_and_outcome(envelope: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, str]:
     facts, kind = envelope["facts"], envelope["kind"]
     if kind == "request":
-        action, outcome = _request_action(facts.get("method") or ""), _request_outcome(facts.get("status"))
+        action, outcome = request_action(facts.get("method") or ""), request_outcome(facts.get("status"))
     elif kind == "login":
         action, outcome = "LOGIN", keys.OUTCOME_SUCCESS
     else:

@@ -18,9 +18,9 @@ from typing import Final
 from otel_audit_exporters.accounts import DATABASE, Position, locked, position_path
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.losses import loss_path
+from otel_audit_exporters.room import size_of_all
 from otel_audit_exporters.segments import Name, Segment, segments
 from otel_audit_exporters.self_metrics import count_dropped
-from otel_audit_exporters.spool import size_of_all
 from otel_audit_exporters.tailing import Tail
 
 __all__ = ["Retirement"]

@@ -23,23 +23,18 @@ from typing import Any, Final
 
 from otel_audit.exceptions import SpoolError
 from otel_audit_exporters.alarm import raise_alarm
-from otel_audit_exporters.directory import directory_problem, directory_warning, open_directory
+from otel_audit_exporters.directory import open_directory
 from otel_audit_exporters.envelope import Record, seal
 from otel_audit_exporters.flusher import INTERVAL_S, Durable, Flusher
 from otel_audit_exporters.losses import EXCLUDED, LossFile, loss_path
+from otel_audit_exporters.room import Room
 from otel_audit_exporters.segments import CLOSE, DONE, FORMAT_VERSION, HEADER, INTENT, OPEN, RECORD, Name, frame
 
-__all__ = ["SEGMENT_BYTES", "SpoolWriter", "directory_problem", "directory_warning", "size_of_all", "size_problem"]
+__all__ = ["SEGMENT_BYTES", "SpoolWriter"]
 
 logger = logging.getLogger("otel_audit.delivery")
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
-#: The size of the whole directory is looked up again after this many bytes of our own, or this many seconds
-#: when full.
-_SURVEY_BYTES: Final = 1024 * 1024
-_SURVEY_SECONDS: Final = 0.25
-#: Who looks from outside calls it full from this part of its limit on.
-_FULL: Final = 0.99
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -66,7 +61,7 @@ class SpoolWriter:
         self.directory = directory
         self.fingerprint = fingerprint
         self.stream = os.urandom(8).hex()
-        self._max_bytes = max_bytes
+        self._room = Room(directory, max_bytes)
         self._segment_bytes = segment_bytes
         # Re-entrant, so that a signal handler that records while its own thread appends gets an error, not a
         # deadlock.
@@ -78,10 +73,6 @@ class SpoolWriter:
         self._number = 0
         self._seq = 0
         self._size = 0
-        self._used = 0
-        self._surveyed_size = 0
-        self._surveyed_at = 0.0
-        self._warned_at = -60.0
         self._closed = False
         #: Frames of the requests that are open, by record id; see `otel_audit_exporters.intents`.
         self._open: dict[str, bytes] = {}
@@ -365,34 +356,7 @@ class SpoolWriter:
             self._next_segment()
         elif self._size + length > max(self._segment_bytes, 2 * self._head_size):
             self._rotate()  # unless it holds little more than what was carried over
-        grown = self._size - self._surveyed_size
-        full = self._used + grown + length > self._max_bytes
-        if grown > _SURVEY_BYTES or (full and time.monotonic() - self._surveyed_at > _SURVEY_SECONDS):
-            self._survey()
-            grown = 0
-            full = self._used + length > self._max_bytes
-        if full:
-            raise SpoolError(
-                f"The spool {self.directory} is full: {self._used + grown} of {self._max_bytes} bytes. "
-                'Bring the audit database back, or raise OTEL_AUDIT["SPOOL_MAX_BYTES"].'
-            )
-
-    def _survey(self) -> None:
-        """Look up the size of the whole directory, and warn once a minute from 80 % on."""
-        try:
-            self._used = size_of_all(self.directory)
-        except OSError as error:
-            raise SpoolError(f"The spool directory {self.directory} cannot be listed: {error.strerror}.") from error
-        self._surveyed_size = self._size
-        self._surveyed_at = time.monotonic()
-        if self._used > 0.8 * self._max_bytes and self._surveyed_at - self._warned_at >= 60:
-            self._warned_at = self._surveyed_at
-            logger.warning(
-                "The audit spool %s holds %d of %d bytes; the audit database does not keep up.",
-                self.directory,
-                self._used,
-                self._max_bytes,
-            )
+        self._room.require(length, self._size)
 
     def _rotate(self) -> None:
         """Begin the next segment; where that cannot be, the present one grows on."""
@@ -440,7 +404,7 @@ class SpoolWriter:
         self._fd, self._size = fd, len(head)
         self._head_size = len(head)
         self._ended.clear()  # what has ended was not carried over
-        self._survey()
+        self._room.survey(self._size)
         self._note_losses()
 
     def _header(self, name: Name) -> bytes:
@@ -492,24 +456,3 @@ def _write_all(fd: int, data: bytes) -> None:
     written = os.write(fd, data)
     while written < len(data):
         written += os.write(fd, data[written:])
-
-
-def size_problem(directory: Path, max_bytes: int) -> str | None:
-    """Say in one sentence that the spool takes hardly a record more; None when it does."""
-    used = size_of_all(directory)
-    if used <= _FULL * max_bytes:
-        return None
-    return f"The spool {directory} is full: {used} of {max_bytes} bytes. Bring the audit database back."
-
-
-def size_of_all(directory: Path) -> int:
-    """Return how many bytes the files of ``directory`` have."""
-    with os.scandir(directory) as entries:
-        return sum(_size_of(entry) for entry in entries)
-
-
-def _size_of(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:  # drained and deleted in the meantime
-        return 0

@@ -11,8 +11,9 @@ from otel_audit.conf import conf
 from otel_audit_exporters.accounts import excluded_by, oldest_pending, pending
 from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.losses import REFUSED, excluded
+from otel_audit_exporters.room import size_problem
 from otel_audit_exporters.sinks import sinks_status
-from otel_audit_exporters.spool import SpoolWriter, size_problem
+from otel_audit_exporters.spool import SpoolWriter
 
 __all__ = ["standing", "uses_spool"]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from otel_audit.exceptions import SpoolError
-from otel_audit_exporters import spool
+from otel_audit_exporters import room
+from otel_audit_exporters.directory import directory_problem, directory_warning
 from otel_audit_exporters.segments import CLOSE, OPEN, RECORD, Name, Segment, segments
-from otel_audit_exporters.spool import SpoolWriter, directory_problem, directory_warning
+from otel_audit_exporters.spool import SpoolWriter
 from tests.exporters.spooling import FINGERPRINT, make_record, make_records, spooled
 
 LIMIT = 1 << 30
@@ -137,7 +138,7 @@ def test_a_full_spool_refuses_and_keeps_what_it_has(directory: Path) -> None:
 
 
 def test_a_full_spool_takes_records_again_when_it_was_drained(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_SURVEY_SECONDS", 0)
+    monkeypatch.setattr(room, "_SURVEY_SECONDS", 0)
     other = SpoolWriter(directory, FINGERPRINT, LIMIT)
     other.append(make_records(60))
     writer = SpoolWriter(directory, FINGERPRINT, 20_000)

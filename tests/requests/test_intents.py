@@ -403,7 +403,7 @@ def test_refusals_end_when_there_is_room_again(door: Door, deliver: Deliver, mon
     refused = door.get("/look/").status
     (directory / "something").unlink()
     assert pipeline._spool is not None
-    pipeline._spool._surveyed_at = 0.0
+    pipeline._spool._room._surveyed_at = 0.0
 
     reply = door.get("/look/")
 

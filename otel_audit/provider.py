@@ -25,7 +25,7 @@ from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 
-__all__ = ["ATTACHING", "Parts", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
+__all__ = ["Parts", "lock", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
 
 _SCOPE_NAME = "otel_audit"
 
@@ -56,7 +56,7 @@ class _State:
 
 _state = _State()
 #: Held by the thread that attaches to a provider.
-ATTACHING: Final = threading.RLock()
+lock: Final = threading.RLock()
 
 
 def wire(parts: Parts) -> None:
@@ -70,7 +70,7 @@ def site_tracer() -> Tracer:
     if isinstance(current, trace.ProxyTracerProvider) and not delivery().listening():
         return trace.NoOpTracer()  # in a site's tests the global provider is left for a test to set
     if current is not _state.site or _state.site_tracer is None:
-        with ATTACHING, edge("provider.attach"):
+        with lock, edge("provider.attach"):
             current = _attached(current)
             _state.site = current
             _state.site_tracer = current.get_tracer(_SCOPE_NAME)
@@ -89,7 +89,7 @@ def unwatched_provider() -> TracerProvider | None:
 def private_tracer() -> Tracer:
     """Return a tracer whose spans are always recorded, whatever the environment says."""
     if _state.private is None:
-        with ATTACHING:
+        with lock:
             if _state.private is not None:
                 return _state.private
             provider = TracerProvider(sampler=ALWAYS_ON, resource=_resource(), shutdown_on_exit=False)

@@ -69,8 +69,8 @@ def fresh_pipeline() -> Iterator[None]:
     pipeline._reset()
     yield
     pump, wake = pipeline._pump_thread, pipeline._wake
-    if pipeline._drainer is not None:
-        pipeline._drainer.stop(5.0)
+    if pipeline._draining.sinks is not None:
+        pipeline._draining.sinks.stop(5.0)
     pipeline._direct.close()
     if pipeline._spool is not None:
         pipeline._spool.close()

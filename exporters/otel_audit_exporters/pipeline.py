@@ -22,18 +22,19 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
+from otel_audit import provider
 from otel_audit.attributes import SERVICE_NAME
 from otel_audit.conf import conf
 from otel_audit.edges import caught, edge
 from otel_audit.exceptions import SpoolError
 from otel_audit.locks import holds
-from otel_audit.provider import ATTACHING
 from otel_audit.scope import Note
 from otel_audit_exporters import alarm
 from otel_audit_exporters.accounts import DATABASE, books_are_held_here
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
+from otel_audit_exporters.draining import Draining, spool_target
 from otel_audit_exporters.envelope import (
     Record,
     encode_event,
@@ -48,7 +49,7 @@ from otel_audit_exporters.losses import REFUSED
 from otel_audit_exporters.quarantine import put_aside
 from otel_audit_exporters.receipt import DURABLE_S, SETTLED, Receipt
 from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, observe
-from otel_audit_exporters.sinks import Sinks, passed_by
+from otel_audit_exporters.sinks import passed_by
 from otel_audit_exporters.spool import SpoolWriter
 from otel_audit_exporters.standing import standing, uses_spool
 from otel_audit_exporters.writer import Outcome, store
@@ -59,7 +60,7 @@ __all__ = ["Pipeline", "pipeline"]
 MAX_HELD: Final = 10_000
 #: A plain span that ends outside a request is in the spool within this many seconds.
 PUMP_DELAY_S: Final = 0.005
-#: What is held, and a spool directory that cannot be drained, are tried again after this many seconds.
+#: What is held is tried again after this many seconds.
 RETRY_S: Final = 1.0
 
 #: At the end of a process the drain gets this many seconds; what is left waits in the spool for the next one.
@@ -84,11 +85,9 @@ class Pipeline:
         self._start_lock = threading.RLock()
         self._writer_lock = threading.RLock()
         self._pump_thread: threading.Thread | None = None
-        self._drainer: Sinks | None = None
         self._spool: SpoolWriter | None = None
         self._spool_target: Any = None
-        self._drainer_target: Any = None
-        self._drainer_not_before = 0.0
+        self._draining = Draining(self.store)
         self._appended = 0
         #: The requests that are open, and which spool knows of them, by record id.
         self._intents: dict[str, SpoolWriter] = {}
@@ -108,9 +107,9 @@ class Pipeline:
 
         A drainer that runs already is looked after whenever a record is appended.
         """
-        if self._drainer is None and conf.drain == "thread" and uses_spool():
+        if self._draining.sinks is None and conf.drain == "thread" and uses_spool():
             with edge("pipeline.start"):
-                self._start_drainer()
+                self._draining.begin()
 
     def listening(self) -> bool:
         """Whether a record goes anywhere: into a store, or into an open `capture`."""
@@ -244,7 +243,7 @@ class Pipeline:
         else:
             writer = self._writer()
             ticket = writer.append(records)
-            self._keep_draining()
+            self._draining.keep_on(self._spool_target)
             if writer.is_synchronous:
                 writer.wait_durable(ticket, DURABLE_S)
 
@@ -296,7 +295,10 @@ class Pipeline:
         would be for ever, as that one may wait for this lock.
         """
         locks = self._spool.locks if self._spool is not None else ()
-        return holds(self._start_lock, self._writer_lock, alarm.lock, ATTACHING, *locks) or books_are_held_here()
+        return (
+            holds(self._start_lock, self._draining.lock, self._writer_lock, alarm.lock, provider.lock, *locks)
+            or books_are_held_here()
+        )
 
     def flush(self, timeout: float) -> int:
         """Wait until every sink has all records, ``timeout`` seconds at most; return how many are left."""
@@ -305,22 +307,11 @@ class Pipeline:
             return len(self._held)
         with self._pump_lock:  # while another thread delivers what was held, nothing is
             left = len(self._held)
-        return left + self._drain(timeout) if uses_spool() or self._spool is not None else left
+        return left + self._draining.drain(timeout) if uses_spool() or self._spool is not None else left
 
     def drain(self, timeout: float) -> int:
         """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left."""
-        return self._drain(timeout) if uses_spool() else 0
-
-    def _drain(self, timeout: float) -> int:
-        if not os.path.lexists(conf.spool_dir) or directory_problem(conf.spool_dir) is not None:
-            return 0  # nothing of ours can be in there
-        if self._drainer is not None and not self._drainer_stale():
-            return self._drainer.run_until_empty(timeout)
-        sinks = Sinks(self.store)
-        try:
-            return sinks.run_until_empty(timeout)
-        finally:
-            sinks.stop(0.0)
+        return self._draining.drain(timeout) if uses_spool() else 0
 
     def status(self) -> dict[str, Any]:
         """Return what became of the records; under ``"spool"`` those of every process that shares the directory.
@@ -340,10 +331,7 @@ class Pipeline:
             left = len(self._held)
             if self._spool is not None:
                 self._spool.close()
-            if self._drainer is not None:
-                self._drainer.run_until_empty(EXIT_DRAIN_S)
-                left += self._drainer.stop(EXIT_DRAIN_S)
-            return left
+            return left + self._draining.end(EXIT_DRAIN_S)
         return len(self._held)
 
     # ── storing ─────────────────────────────────────────────────────────────────────────────────
@@ -430,11 +418,7 @@ class Pipeline:
 
     def _append(self, records: list[Record]) -> None:
         self._appended = self._writer().append(records)
-        self._keep_draining()
-
-    def _keep_draining(self) -> None:
-        if (self._drainer is None or self._drainer_target != self._spool_target) and conf.drain == "thread":
-            self._start_drainer()  # for plain spans, under sync delivery, where the directory could not be used before
+        self._draining.keep_on(self._spool_target)
 
     def _write_now(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -484,7 +468,7 @@ class Pipeline:
             )
 
     def _writer(self) -> SpoolWriter:
-        target = _target()
+        target = spool_target()
         with self._writer_lock:  # who pumps and who begins a request may ask at the same time
             if self._spool is None or self._spool_target != target:
                 if self._spool is not None:
@@ -500,35 +484,14 @@ class Pipeline:
         if note is None or note.scope is None or note.scope.finished:
             self.pump().wait()
 
-    def _drainer_stale(self) -> bool:
-        return self._drainer is None or self._drainer_target != _target()
-
     def _emitted(self) -> int:
         """Return how many records this process has captured, for a reader of metrics; it begins anew with a spool."""
         beside = sum(self.counts[key] for key in ("written", "quarantined", "lost")) + len(self._held)
         return beside + (self._spool.records if self._spool is not None else 0)
 
     def _depths(self) -> list[tuple[str, int]]:
-        return list(self._drainer.depths()) if self._drainer is not None else []
-
-    def _start_drainer(self) -> None:
-        problem: SpoolError | None = None
-        with self._start_lock:
-            if not self._drainer_stale() or time.monotonic() < self._drainer_not_before:
-                return
-            if self._drainer is not None:
-                self._drainer.stop(1.0)
-                self._drainer = None
-            drainer = Sinks(self.store)
-            try:
-                drainer.start()
-            except SpoolError as error:
-                self._drainer_not_before = time.monotonic() + RETRY_S
-                problem = error
-            else:
-                self._drainer, self._drainer_target = drainer, _target()
-        if problem is not None:
-            raise_alarm("spool", 0, problem)  # a receiver may record something: outside of the lock
+        sinks = self._draining.sinks
+        return list(sinks.depths()) if sinks is not None else []
 
     def _start_pump_thread(self, *, wait: bool = True) -> None:
         """Start the thread, once; without ``wait`` only when nobody else starts one now.
@@ -563,12 +526,6 @@ class Pipeline:
         self._reset()
         if spool is not None:
             spool.after_fork_in_child()
-
-
-def _target() -> tuple[Any, str, str, Any]:
-    """Return what names the spool of now: its place, the database, the collector. Cheap; asked per request."""
-    now = conf.now()
-    return now.SPOOL_DIR, conf.fingerprint, now.FSYNC, now.OTLP
 
 
 pipeline: Final = Pipeline()

@@ -88,8 +88,11 @@ class SpoolWriter:
         self._flusher = Flusher(0.0 if fsync == "always" else INTERVAL_S, self._written, self._sync_failed)
         #: Whether who appends is to wait for the disk.
         self.is_synchronous = fsync == "always"
-        #: Who holds one of these is inside of this writer, and must not wait for one that may want to be.
-        self.locks = (self._lock, self._flusher.guard)
+
+    @property
+    def locks(self) -> tuple[Any, Any]:
+        """Who holds one of these is inside of this writer, and must not wait for one that may want to be."""
+        return self._lock, self._flusher.guard
 
     @property
     def records(self) -> int:

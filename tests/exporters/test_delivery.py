@@ -484,7 +484,7 @@ def test_spool_that_can_be_written_again_is_drained_again(deliver: Callable[...,
     client.get("/shop/")
 
     directory.unlink()
-    pipeline._drainer_not_before = 0.0
+    pipeline._draining._not_before = 0.0
     client.get("/shop/")
 
     until(lambda: rows() == each(2))

@@ -22,7 +22,8 @@ from otel_audit.conf import conf
 from otel_audit.models import ProcessAuditEvent, RegistrationAuditEvent, RequestAuditEvent
 from otel_audit_exporters import direct, quarantine
 from otel_audit_exporters import pipeline as module
-from otel_audit_exporters.pipeline import Pipeline, pipeline
+from otel_audit_exporters.draining import Draining
+from otel_audit_exporters.pipeline import pipeline
 from otel_audit_exporters.spool import SpoolWriter
 
 from .spooling import make_record, make_records, spooled
@@ -191,7 +192,7 @@ def test_a_database_that_is_away_under_sync_delivery_is_gone_round_by_the_spool(
     deliver("sync", DRAIN="external")
     away = module.store
     monkeypatch.setattr(module, "store", _unavailable)
-    monkeypatch.setattr(Pipeline, "_start_drainer", lambda self: None)
+    monkeypatch.setattr(Draining, "begin", lambda self: None)
 
     Client().get("/admin/login/")
 

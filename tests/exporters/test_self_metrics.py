@@ -137,14 +137,14 @@ def waiting_site(settings: Any, directory: Path, fresh_pipeline: None, monkeypat
     settings.OTEL_AUDIT = {"DATABASE": "audit", "DELIVERY": "spool", "SPOOL_DIR": directory}
     sink = Sink()
     sink.down = True
-    monkeypatch.setattr(pipeline, "store", sink)
+    monkeypatch.setattr(pipeline._draining, "_store", sink)
 
 
 def test_captured_and_waiting_records_are_told_when_somebody_reads(read: Read, waiting_site: None) -> None:
     observe(pipeline._emitted, pipeline._depths)
     pipeline._append(make_records(2))
-    assert pipeline._drainer is not None
-    pipeline._drainer.run_until_empty(0.2)
+    assert pipeline._draining.sinks is not None
+    pipeline._draining.sinks.run_until_empty(0.2)
 
     first = read()
     pipeline._append(make_records(1))

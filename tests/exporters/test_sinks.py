@@ -513,7 +513,7 @@ def test_what_a_forked_child_records_arrives_too(tmp_path: Path, collector: Coll
 def test_a_change_of_the_settings_changes_the_sinks(
     configure: Callable[..., None], collector: Collector, fresh_pipeline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "store", lambda payloads: Outcome(len(payloads)))
+    monkeypatch.setattr(pipeline._draining, "_store", lambda payloads: Outcome(len(payloads)))
     configure(durable=False)
     pipeline.start()
     before = {thread.name for thread in threading.enumerate()}
@@ -536,7 +536,7 @@ def test_status_and_shutdown_tell_what_the_collector_has_not_got(
     configure: Callable[..., None], collector: Collector, fresh_pipeline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("otel_audit_exporters.pipeline.EXIT_DRAIN_S", 0.2)
-    monkeypatch.setattr(pipeline, "store", lambda payloads: Outcome(len(payloads)))
+    monkeypatch.setattr(pipeline._draining, "_store", lambda payloads: Outcome(len(payloads)))
     collector.answer = lambda _request: AWAY
     spool(2)
     pipeline.start()

@@ -114,7 +114,7 @@ def intend() -> None:
 
 
 def start_the_drain() -> None:
-    pipeline._drainer = pipeline._drainer_target = None
+    pipeline._draining.sinks = pipeline._draining._target = None
     pipeline.start()
 
 
@@ -135,11 +135,11 @@ PLACES: dict[str, tuple[Callable[[Drainer], Any], str, Callable[[Drainer], objec
     "note an intent": (lambda _: spool(), "_lock", lambda _: intend()),
     "note a loss": (lambda _: spool(), "_lock", lambda _: spool().record_loss({"reason": 1})),
     "sync": (lambda _: spool()._flusher, "guard", lambda _: spool()._flusher.sync()),
-    "start the drain": (lambda _: pipeline, "_start_lock", lambda _: start_the_drain()),
+    "start the drain": (lambda _: pipeline._draining, "lock", lambda _: start_the_drain()),
     "drain": (lambda drainer: drainer, "_work", lambda drainer: drainer.run_until_empty(PATIENCE_S)),
     "write the books": (lambda _: fcntl, "flock", lambda _: write_the_books()),
-    "raise an alarm": (lambda _: alarm, "_lock", lambda _: alarm.raise_alarm("trouble", 1, "something")),
-    "attach to a provider": (lambda _: provider, "_lock", lambda _: attach()),
+    "raise an alarm": (lambda _: alarm, "lock", lambda _: alarm.raise_alarm("trouble", 1, "something")),
+    "attach to a provider": (lambda _: provider, "lock", lambda _: attach()),
 }
 
 
@@ -158,7 +158,7 @@ def test_what_is_abandoned_inside_of_a_lock_is_recorded_and_holds_up_nobody(
 
     def deliver() -> None:
         """Need every lock that there is while delivering."""
-        pipeline._drainer_target = None
+        pipeline._draining._target = None
         with pipeline._pump_lock:
             put_aside(conf.spool_dir, conf.fingerprint, b"{}", "poison", "told so")
             with process("other"):
@@ -173,7 +173,7 @@ def test_what_is_abandoned_inside_of_a_lock_is_recorded_and_holds_up_nobody(
         abandon(what)
         action(drainer)
 
-    monkeypatch.setattr(pipeline, "store", take)
+    monkeypatch.setattr(pipeline._draining, "_store", take)
     monkeypatch.setattr(Drainer, "start", lambda self: None)
     with process("first"):
         pass

@@ -412,7 +412,7 @@ def test_a_database_that_takes_nothing_is_said_with_503_where_there_is_no_spool(
     def away(payloads: Any) -> Any:
         raise RetryLaterError("it is away")
 
-    monkeypatch.setattr(pipeline, "store", away)
+    monkeypatch.setattr(pipeline._draining, "_store", away)
     with override_settings(OTEL_AUDIT={"DATABASE": "audit", "DELIVERY": "sync"}):
         reply = send(encoded(a_request(), PROTOBUF))
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 COLLECTOR_CONFIGS = sorted((ROOT / "collector-config").glob("*.yaml"))
 DEPRECATED_COMPONENTS = {"exporters": {"otlp", "otlphttp", "logging"}, "processors": {"batch"}}
-README_TARGETS = ["demo", "test", "lint", "bench", "clean", "help"]
+README_TARGETS = ["demo", "test", "engines", "lint", "bench", "clean", "help"]
 
 
 def read_yaml(path: Path) -> Any:

@@ -18,7 +18,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
-from opentelemetry.sdk.resources import Resource
 
 from otel_audit import attributes as keys
 from otel_audit.exceptions import OTelAuditError
@@ -26,6 +25,7 @@ from otel_audit.options import OTLP_LEVELS
 from otel_audit.text import storable
 from otel_audit_exporters.envelope import VERSION
 from otel_audit_exporters.mapper import request_action, request_outcome
+from otel_audit_exporters.otlp import resource_attributes
 
 __all__ = ["AUDIT", "FULL", "TRACE", "as_request", "as_span"]
 
@@ -283,6 +283,6 @@ def _value(value: Any) -> AnyValue:
 @lru_cache(maxsize=32)
 def _resource(service: str) -> list[KeyValue]:
     """Return what describes a service; of the machine and its deployment, what the environment of this process says."""
-    found = {key: value for key, value in Resource.create().attributes.items() if not key.startswith(_OF_ONE_PROCESS)}
+    found = {key: value for key, value in resource_attributes().items() if not key.startswith(_OF_ONE_PROCESS)}
     found[keys.SERVICE_NAME] = service
     return [KeyValue(key=key, value=_value(value)) for key, value in found.items()]

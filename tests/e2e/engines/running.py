@@ -103,9 +103,7 @@ class JaegerQuery(Engine):
     def ids(self, service: str) -> Counter[tuple[str, str]]:
         """Count trace id and span id of every span of a service, each as often as it is stored."""
         traces = self._get(f"/api/traces?service={service}&limit=100000&lookback=2d")
-        return Counter(
-            (trace["traceID"], span["spanID"]) for trace in traces for span in self.trace(trace["traceID"])
-        )
+        return Counter((trace["traceID"], span["spanID"]) for trace in traces for span in self.trace(trace["traceID"]))
 
     def _get(self, path: str) -> Any:
         try:

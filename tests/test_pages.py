@@ -1,4 +1,4 @@
-"""The pages on policy and redaction say what the code does."""
+"""The pages on policy, redaction and forwarding say what the code does."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from otel_audit.rules import EXCEPTIONS, LEVELS, RULE_KEYS
 DOCS = Path(__file__).parent.parent / "docs"
 POLICY = (DOCS / "policy.md").read_text(encoding="utf-8")
 REDACTION = (DOCS / "redaction.md").read_text(encoding="utf-8")
+FORWARDING = (DOCS / "forwarding.md").read_text(encoding="utf-8")
+COLLECTOR_CONFIG = DOCS.parent / "collector-config"
 
 urlpatterns = [path("api/orders/", lambda request: None)]
 
@@ -41,7 +43,7 @@ def test_every_key_of_a_rule_is_documented() -> None:
     assert all(f'`"{word}"`' in POLICY for word in (*LEVELS, *EXCEPTIONS))
 
 
-@pytest.mark.parametrize("page", [POLICY, REDACTION], ids=["policy", "redaction"])
+@pytest.mark.parametrize("page", [POLICY, REDACTION, FORWARDING], ids=["policy", "redaction", "forwarding"])
 def test_every_example_is_right_but_for_a_function_that_is_not_there(page: str) -> None:
     found = [(key, value) for example in examples(page) for key, value in example.items()]
 
@@ -56,6 +58,17 @@ def test_every_key_of_redact_is_shown() -> None:
 
     assert sorted(shown) == sorted(REDACT_KEYS)
     assert all(map(is_mark, re.findall(r"\[redacted:2026:[^\]]*\]", REDACTION)))
+
+
+def test_the_page_on_forwarding_names_every_file_for_a_collector_with_its_variables() -> None:
+    rows = dict(re.findall(r"^\| `([\w-]+\.yaml)` \|(.*)\|$", FORWARDING, re.MULTILINE))
+    for name, row in rows.items():
+        text = (COLLECTOR_CONFIG / name).read_text(encoding="utf-8")
+        variables = set(re.findall(r"\$\{env:(\w+)", text)) - {"LISTEN_HOST", "JAEGER_OTLP_INSECURE"}
+        inherited = {"JAEGER_OTLP_ENDPOINT", "QUEUE_DIR"} if "those of `agent.yaml`" in row else set()
+
+        assert set(re.findall(r"`([A-Z_]+)`", row)) | inherited == variables
+    assert {"agent.yaml", "gateway.yaml", "to-file.yaml"} <= rows.keys()
 
 
 @pytest.mark.urls(__name__)

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.e2e.engines import build
+
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 COLLECTOR_CONFIGS = sorted((ROOT / "collector-config").glob("*.yaml"))
 DEPRECATED_COMPONENTS = {"exporters": {"otlp", "otlphttp", "logging"}, "processors": {"batch"}}
-README_TARGETS = ["demo", "test", "lint", "bench", "clean", "help"]
+README_TARGETS = ["demo", "test", "engines", "lint", "bench", "clean", "help"]
 
 
 def read_yaml(path: Path) -> Any:
@@ -73,6 +75,29 @@ def test_make_test_runs_pytest_in_the_virtual_environment(tmp_path: Path) -> Non
     planned = make("--dry-run", "test", "ARGS=-x", f"VENV={tmp_path}/env", f"PYTHON={sys.executable}")
 
     assert f"{tmp_path}/env/bin/python -m pytest -x" in planned.stdout, planned.stderr
+
+
+def test_make_engines_does_nothing_where_the_programs_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(build.VARIABLE, str(tmp_path))
+    for name in build.PROGRAMS:
+        build._place(name).touch()
+
+    made = make("engines", f"PYTHON={sys.executable}")
+
+    assert (made.returncode, made.stdout.count("is up to date")) == (0, len(build.PROGRAMS)), made.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [("go version go1.26.8 linux/amd64", (1, 26, 8)), ("go version go1.27rc1 linux/arm64", (1, 27)), ("", ())],
+)
+def test_a_go_is_known_by_what_it_says(tmp_path: Path, said: str, version: tuple[int, ...]) -> None:
+    go = script(tmp_path, "go", f"echo '{said}'")
+
+    assert build._version(str(go)) == version
+    assert build._version(str(tmp_path / "none")) == ()
 
 
 def test_the_environment_is_made_in_one_resolve(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind
@@ -25,7 +27,14 @@ from otel_audit.scope import current_request
 from otel_audit_exporters.redacting import RedactingSpanExporter
 from otel_audit_exporters.trace_level import TraceLevelExporter
 
-__all__ = ["GRPC", "bare_exporter", "collector_exporter", "forwarding_level", "forwarding_processors"]
+__all__ = [
+    "GRPC",
+    "bare_exporter",
+    "collector_exporter",
+    "forwarding_level",
+    "forwarding_processors",
+    "resource_attributes",
+]
 
 HTTP: Final = "http/protobuf"
 GRPC: Final = "grpc"
@@ -85,6 +94,15 @@ class _OrdinarySpans(BatchSpanProcessor):
         """Queue an ordinary span."""
         if not _is_of_the_trail(span):
             super().on_end(span)
+
+
+@lru_cache(maxsize=1)
+def resource_attributes() -> Mapping[str, Any]:
+    """Return what describes this process; asked for in time, as OpenTelemetry finds it out in threads.
+
+    While the interpreter ends, there are no new ones: what is sent only then would not be.
+    """
+    return Resource.create().attributes
 
 
 def _is_of_the_trail(span: ReadableSpan) -> bool:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from otel_audit.conf import conf
 from otel_audit.exceptions import ConfigurationError, OTelAuditError
 from otel_audit_exporters.envelope import parse
-from otel_audit_exporters.otlp import GRPC, bare_exporter, forwarding_level
+from otel_audit_exporters.otlp import GRPC, bare_exporter, forwarding_level, resource_attributes
 from otel_audit_exporters.writer import POISON, Outcome, Rejection, RetryLaterError, without_spans
 
 __all__ = ["REFUSED", "CollectorAwayError", "CollectorSink", "RefusedError"]
@@ -71,6 +71,7 @@ class CollectorSink:
         self._connection: _Connection | None = None
         self._speaks_otlp = False
         self._level = forwarding_level()
+        resource_attributes()
 
     def __call__(self, payloads: Sequence[bytes]) -> Outcome:
         """Send ``payloads``; what is not rejected is confirmed when this returns.

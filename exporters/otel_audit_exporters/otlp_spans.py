@@ -15,10 +15,15 @@ from typing import Any, Final
 
 from django.utils.crypto import salted_hmac
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import (
+    AnyValue,
+    ArrayValue,
+    InstrumentationScope,
+    KeyValue,
+    KeyValueList,
+)
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
-from opentelemetry.sdk.resources import Resource
 
 from otel_audit import attributes as keys
 from otel_audit.exceptions import OTelAuditError
@@ -26,11 +31,14 @@ from otel_audit.options import OTLP_LEVELS
 from otel_audit.text import storable
 from otel_audit_exporters.envelope import VERSION
 from otel_audit_exporters.mapper import request_action, request_outcome
+from otel_audit_exporters.otlp import resource_attributes
 
-__all__ = ["AUDIT", "FULL", "TRACE", "as_request", "as_span"]
+__all__ = ["AUDIT", "FULL", "OWN_EXTRA", "TRACE", "as_request", "as_span"]
 
 TRACE, AUDIT, FULL = OTLP_LEVELS
 
+#: Keys of ours that stand in ``extra_informations`` begin with one of these.
+OWN_EXTRA: Final = ("audit.untrusted.", "audit.impersonator.")
 #: What a process or step span may carry although it belongs beside it; whole URLs have a query.
 _BESIDE: Final = ("exception.", "client.", "network.peer.", "net.peer.", "url.query", "url.full", "http.url")
 _BESIDE_OLD: Final = (keys.OLD_HTTP_TARGET, keys.OLD_HTTP_CLIENT_IP)
@@ -57,6 +65,8 @@ _REPEATED: Final = frozenset(
 )
 _INT8: Final = 2**63
 _SAMPLED: Final = 1
+#: What is nested deeper is sent as JSON: protobuf's readers refuse 100 levels, and each here is three of theirs.
+_MAX_DEPTH: Final = 20
 
 
 def as_span(envelope: Mapping[str, Any], level: str) -> Span | None:
@@ -184,7 +194,7 @@ def _audit(envelope: Mapping[str, Any], actor: Any) -> dict[str, Any]:
         keys.AUDIT_SCHEMA_VERSION: str(envelope["v"]),
         keys.AUDIT_ACTION: action,
         keys.AUDIT_OUTCOME: outcome,
-        **_actor(facts, actor),
+        **_actor(facts, actor, in_request=bool(ids.get("request"))),
     }
     found |= {key: ids.get(name) for name, key in _IDS.items()}
     if kind == "request":
@@ -217,12 +227,12 @@ def _action_and_outcome(envelope: Mapping[str, Any], own: Mapping[str, Any]) -> 
     )
 
 
-def _actor(facts: Mapping[str, Any], actor: Any) -> dict[str, Any]:
+def _actor(facts: Mapping[str, Any], actor: Any, *, in_request: bool) -> dict[str, Any]:
     """Return who acted; a record always names somebody, if only ``anonymous`` or ``unknown``."""
-    if "user" in facts and not actor:
-        return {keys.AUDIT_ACTOR_ID: facts["user"] or keys.ACTOR_UNKNOWN, keys.AUDIT_ACTOR_TYPE: keys.ACTOR_USER}
     if not actor:
-        return {keys.AUDIT_ACTOR_ID: keys.ACTOR_UNKNOWN, keys.AUDIT_ACTOR_TYPE: keys.ACTOR_SYSTEM}
+        user = facts.get("user")
+        kind = keys.ACTOR_USER if user or in_request else keys.ACTOR_SYSTEM
+        return {keys.AUDIT_ACTOR_ID: user or keys.ACTOR_UNKNOWN, keys.AUDIT_ACTOR_TYPE: kind}
     key, name, kind = actor
     # Without a key it is nobody, or a service that goes by its name alone.
     return {keys.AUDIT_ACTOR_ID: key if key is not None else name, keys.AUDIT_ACTOR_TYPE: kind}
@@ -241,6 +251,7 @@ def _beside(envelope: Mapping[str, Any], actor: Any) -> dict[str, Any]:
         keys.EXCEPTION_STACKTRACE: error.get("stacktrace"),
         keys.USER_NAME: facts.get("username") or (actor[1] if actor else None),
         keys.AUDIT_LOGIN_REASON: facts.get("reason"),
+        keys.SESSION_ID: facts.get("session_id"),
         keys.AUDIT_CHANGED: facts.get("changed"),
     }
 
@@ -248,9 +259,13 @@ def _beside(envelope: Mapping[str, Any], actor: Any) -> dict[str, Any]:
 def _extra(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     extra = facts.get("extra")
     if isinstance(extra, Mapping):
-        yield from ((str(key), value) for key, value in extra.items() if not str(key).startswith("audit."))
+        yield from ((str(key), value) for key, value in extra.items() if _may_be_extra(str(key)))
     elif extra is not None:
         yield "extra_informations", extra
+
+
+def _may_be_extra(key: str) -> bool:
+    return not key.startswith("audit.") or key.startswith(OWN_EXTRA)
 
 
 @lru_cache(maxsize=4096)
@@ -266,7 +281,7 @@ def _key_value(key: str, value: Any) -> KeyValue:
 _repeated = lru_cache(maxsize=4096, typed=True)(_key_value)
 
 
-def _value(value: Any) -> AnyValue:
+def _value(value: Any, depth: int = 0) -> AnyValue:
     if isinstance(value, bool):
         return AnyValue(bool_value=value)
     if isinstance(value, int):
@@ -275,14 +290,27 @@ def _value(value: Any) -> AnyValue:
         return AnyValue(double_value=value)
     if isinstance(value, str):
         return AnyValue(string_value=storable(value))
-    if isinstance(value, list | tuple) and all(isinstance(item, str | bool | int | float) for item in value):
-        return AnyValue(array_value=ArrayValue(values=[_value(item) for item in value]))
-    return AnyValue(string_value=json.dumps(value, ensure_ascii=True, sort_keys=True))
+    if value is None:
+        return AnyValue()
+    return _nested(value, depth) if depth < _MAX_DEPTH else AnyValue(string_value=_as_json(value))
+
+
+def _nested(value: Any, depth: int) -> AnyValue:
+    if isinstance(value, list | tuple):
+        return AnyValue(array_value=ArrayValue(values=[_value(item, depth + 1) for item in value]))
+    if isinstance(value, dict):
+        found = [KeyValue(key=storable(str(key)), value=_value(item, depth + 1)) for key, item in value.items()]
+        return AnyValue(kvlist_value=KeyValueList(values=found))
+    return AnyValue(string_value=_as_json(value))
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, sort_keys=True)
 
 
 @lru_cache(maxsize=32)
 def _resource(service: str) -> list[KeyValue]:
     """Return what describes a service; of the machine and its deployment, what the environment of this process says."""
-    found = {key: value for key, value in Resource.create().attributes.items() if not key.startswith(_OF_ONE_PROCESS)}
+    found = {key: value for key, value in resource_attributes().items() if not key.startswith(_OF_ONE_PROCESS)}
     found[keys.SERVICE_NAME] = service
     return [KeyValue(key=key, value=_value(value)) for key, value in found.items()]

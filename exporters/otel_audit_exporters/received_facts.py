@@ -6,6 +6,7 @@ extra information.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +16,7 @@ from otel_audit.conf import conf
 from otel_audit.ids import derived_id
 from otel_audit.scope import Actor
 from otel_audit_exporters.envelope import read_event
+from otel_audit_exporters.otlp_spans import OWN_EXTRA
 
 __all__ = ["event_facts", "given_id", "identifier", "span_facts", "take_actor"]
 
@@ -27,6 +29,7 @@ _ERROR: Final = {
     "message": keys.EXCEPTION_MESSAGE,
     "stacktrace": keys.EXCEPTION_STACKTRACE,
 }
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{32}")
 _JSON_STARTS: Final = ("{", "[")
 
 
@@ -49,12 +52,12 @@ def given_id(attributes: Mapping[str, Any], time_ns: int, service: str) -> str |
     return identifier(given) or derived_id(time_ns, service, "given", given)
 
 
-def take_actor(attributes: dict[str, Any]) -> Actor | None:
-    """Take who acted out of ``attributes``; None where they do not say."""
+def take_actor(attributes: dict[str, Any], *, signs_in: bool = False) -> Actor | None:
+    """Take who acted out of ``attributes``; None where they do not say. Of who failed to sign in, the name stays."""
     identity = attributes.pop(keys.AUDIT_ACTOR_ID, None)
     other = attributes.pop(keys.USER_ID, None)
     identity = other if identity is None else identity
-    name = attributes.pop(keys.USER_NAME, None)
+    name = None if signs_in and identity in _NOBODY else attributes.pop(keys.USER_NAME, None)
     kind = attributes.pop(keys.AUDIT_ACTOR_TYPE, None)
     if identity is None and name is None:
         return None
@@ -73,8 +76,11 @@ def span_facts(attributes: dict[str, Any], *, is_request: bool) -> dict[str, Any
         facts["error"] = {name: _text(attributes.pop(key, "")) for name, key in _ERROR.items()}
     if (changed := _changed(attributes)) is not None:
         facts["changed"] = changed
+    if own := _own_extra(attributes):
+        facts["extra"] = own
     if not is_request:
         return facts
+    facts["session_id"] = _session(attributes)
     facts |= {name: _body(attributes.pop(key, None)) for name, key in _BODIES.items()}
     facts |= {name: conf.redactor.value(attributes.pop(key, None)) for name, key in _SIZES.items()}
     facts["action"] = _text(attributes.get(keys.AUDIT_ACTION))
@@ -86,13 +92,17 @@ def event_facts(name: str, attributes: dict[str, Any], at_ns: int, actor: Actor 
     """Return kind and facts of a sign-in or registration; ``attributes`` are used up, who acted is taken already."""
     changed = _changed(attributes)
     reason = _text(attributes.pop(keys.AUDIT_LOGIN_REASON, None))
+    own, session = _own_extra(attributes), _session(attributes)
+    attempted = _text(attributes.pop(keys.USER_NAME, None)) if name == keys.EVENT_LOGIN else None
     kind, facts = read_event(name, conf.redactor.value(attributes))
     extra = {key: value for key, value in (facts["extra"] or {}).items() if not key.startswith("audit.")}
-    facts["extra"] = extra or None
+    facts["extra"] = {**extra, **own} or None
     if kind == "login":
+        known = actor.name if actor is not None and actor.name not in (actor.id, *_NOBODY) else ""
         facts["user"] = None if actor is None else actor.id
-        facts["username"] = actor.name if actor is not None and actor.name not in (actor.id, *_NOBODY) else ""
+        facts["username"] = attempted or known
         facts["reason"] = reason
+        facts["session_id"] = session
     if changed is not None:
         facts["changed"] = changed
     facts.update(at=str(at_ns), actor=None if actor is None else (actor.id, actor.name, actor.type))
@@ -102,6 +112,19 @@ def event_facts(name: str, attributes: dict[str, Any], at_ns: int, actor: Actor 
 def _changed(attributes: dict[str, Any]) -> list[str] | None:
     found = attributes.pop(keys.AUDIT_CHANGED, None)
     return [str(_text(item)) for item in found] if isinstance(found, list) and found else None
+
+
+def _own_extra(attributes: dict[str, Any]) -> dict[str, Any]:
+    found = {key: attributes.pop(key) for key in list(attributes) if key.startswith(OWN_EXTRA)}
+    return dict(conf.redactor.value(found))
+
+
+def _session(attributes: dict[str, Any]) -> str | None:
+    """Take the fingerprint of a session; of what another program calls so, it may be the key itself."""
+    found = attributes.get(keys.SESSION_ID)
+    if not isinstance(found, str) or not _FINGERPRINT.fullmatch(found):
+        return None
+    return str(attributes.pop(keys.SESSION_ID))
 
 
 def _body(value: Any) -> str | None:

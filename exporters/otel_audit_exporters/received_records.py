@@ -111,7 +111,7 @@ class _Batch:
             return
         attributes = dict(span.attributes)
         ids = self._enclosing(node, attributes)
-        actor = take_actor(attributes)
+        actor = take_actor(attributes, signs_in=node.kind == "login")
         if node.kind in _EVENT_SPANS:
             yield self._event_span(_EVENT_SPANS[node.kind], node.id, span, attributes, ids, actor)
         elif node.kind is not None:
@@ -139,7 +139,9 @@ class _Batch:
         attributes = dict(event.attributes or {})
         identity = given_id(attributes, at, self._service)
         identity = identity or derived_id(at, self._service, *_written(_key(span)), str(index))
-        kind, facts = event_facts(event.name, attributes, at, take_actor(attributes) or actor)
+        kind, facts = event_facts(
+            event.name, attributes, at, take_actor(attributes, signs_in=event.name == keys.EVENT_LOGIN) or actor
+        )
         return encode_event(kind, identity, ids, facts, span.get_span_context(), self._service)
 
     def _enclosing(self, node: _Node, attributes: Mapping[str, Any]) -> _Ids:

@@ -16,9 +16,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from otel_audit.conf import conf
 from otel_audit.models import AuditEvent, LoginAuditEvent, RegistrationAuditEvent, RequestAuditEvent
 from otel_audit.outcomes import DerivedOutcome
+from otel_audit.trace_links import trace_url
 
 __all__ = [
     "NOTHING",
@@ -148,8 +148,7 @@ def trace_link(event: AuditEvent, *, whole: bool = False) -> str | SafeString:
     if not event.trace_id:
         return NOTHING
     text = event.trace_id if whole else f"{event.trace_id[:8]}…"
-    template = conf.trace_url
-    if template is None:
+    url = trace_url(event)
+    if url is None:
         return format_html('<code title="{}">{}</code>', event.trace_id, text)
-    url = template.format(trace_id=event.trace_id, span_id=event.span_id)
     return format_html('<a href="{}" title="{}" rel="noreferrer"><code>{}</code></a>', url, event.trace_id, text)

@@ -63,7 +63,7 @@ def _login_cells(login: LoginAuditEvent) -> list[Cell]:
         Cell(login.method, GREY),
         Cell(login.reason),
         Cell((request.ip_addresses if request else "") or NOTHING, GREY),
-        trace(login.trace_id),
+        trace(login),
     ]
 
 
@@ -87,7 +87,7 @@ def _request_cells(request: RequestAuditEvent) -> list[Cell]:
         Cell(f"{request.url}?{request.query_params}" if request.query_params else request.url),
         status_cell(request.status_code, request.outcome),
         Cell(milliseconds(request.response_time)),
-        trace(request.trace_id),
+        trace(request),
     ]
 
 

@@ -33,6 +33,7 @@ from otel_audit.reports.wording import (
     status_cell,
     who,
 )
+from otel_audit.trace_links import trace_url
 
 __all__ = ["write_processes"]
 
@@ -107,6 +108,8 @@ def _write_family(sheet: Sheet, family: Family, tally: Tally, *, outlined: bool)
     if outlined:
         sheet.outline(f"process-{process.pk}", f"{mark.sign} {process.name}")
     _title(sheet, process.name, mark, _facts(process))
+    if (url := trace_url(process)) is not None:
+        sheet.link_out(url, LEFT, sheet.y + 2, WIDTH, 9)
     _Timeline(sheet, process.name, entries).write()
 
 

@@ -47,7 +47,7 @@ class Scope:
         queryset = self._began_within(LoginAuditEvent.objects.select_related("request"))
         return queryset.only(
             "datetime", "status", "outcome", "username", "actor_name", "user", "method", "reason",
-            "service_name", "trace_id", "request", "request__ip_addresses",
+            "service_name", "trace_id", "span_id", "request", "request__ip_addresses",
         )  # fmt: skip
 
     def processes(self) -> QuerySet[Any]:

@@ -172,6 +172,10 @@ class Sheet:
         """Let a click into the rectangle go to the section ``key``, which may come later."""
         self.canvas.linkRect("", key, (x, y, x + wide, y + high), relative=0, thickness=0)
 
+    def link_out(self, url: str, x: float, y: float, wide: float, high: float) -> None:
+        """Let a click into the rectangle open an address."""
+        self.canvas.linkURL(url, (x, y, x + wide, y + high), relative=0, thickness=0)
+
     def late(self, name: str, x: float = 0, y: float = 0) -> None:
         """Leave a place that `define` fills; its origin is at ``x``, ``y``."""
         self.canvas.saveState()

@@ -22,10 +22,11 @@ _PADDING: Final = 3.0
 
 
 class Cell(NamedTuple):
-    """What stands in a table: text and its colour."""
+    """What stands in a table: text, its colour and where a click on it leads."""
 
     text: str
     color: Color = INK
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Table:
 
     def _cell(self, column: Column, x: float, cell: Cell) -> None:
         line = fit(cell.text, column.width - 2 * _PADDING, column.face, column.size)
+        if cell.url is not None:
+            self._sheet.link_out(cell.url, x, self._sheet.y, column.width, ROW)
         if column.align == "right":
             x += column.width - 2 * _PADDING
         self._sheet.text(

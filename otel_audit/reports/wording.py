@@ -13,6 +13,7 @@ from otel_audit.models import AuditEvent, LoginAuditEvent
 from otel_audit.outcomes import DerivedOutcome
 from otel_audit.reports.sheet import AMBER, GREEN, GREY, INK, RED
 from otel_audit.reports.table import Cell
+from otel_audit.trace_links import trace_url
 
 __all__ = [
     "NOTHING",
@@ -122,6 +123,6 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
-def trace(trace_id: str) -> Cell:
-    """Return the beginning of a trace id, enough to find it by."""
-    return Cell(f"{trace_id[:16]}…" if trace_id else NOTHING, GREY)
+def trace(event: AuditEvent) -> Cell:
+    """Return the beginning of a trace id, enough to find it by; a click leads to the trace where it is shown."""
+    return Cell(f"{event.trace_id[:16]}…" if event.trace_id else NOTHING, GREY, trace_url(event))

@@ -435,8 +435,8 @@ def test_a_segment_that_was_given_up_while_it_was_sent_leaves_no_position(
     assert not list(conf.spool_dir.glob("*.position"))
 
 
-_KILLED_AFTER_SENDING = """
-import os, signal, sys
+_FORWARDING = """
+import atexit, os, signal, sys
 import django
 from pathlib import Path
 from django.conf import settings
@@ -450,6 +450,8 @@ django.setup()
 from otel_audit_exporters.accounts import Position
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.otlp_sink import CollectorSink
+"""
+_KILLED_AFTER_SENDING = f"""{_FORWARDING}
 Position.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Drainer(Path(sys.argv[1]), sys.argv[2], CollectorSink(), sink="otlp").run_until_empty(30)
 """
@@ -469,6 +471,21 @@ def test_a_kill_between_sending_and_noting_it_repeats_and_loses_nothing(
     assert left == 0
     assert arrived(collector) == ids * 2
     assert collector.ids() == first * 2  # the same span ids: whoever stores them can tell
+
+
+_SENDING_WHILE_IT_ENDS = f"""{_FORWARDING}
+drainer = Drainer(Path(sys.argv[1]), sys.argv[2], CollectorSink(), sink="otlp")
+atexit.register(drainer.run_until_empty, 30)
+"""
+
+
+def test_what_is_sent_for_the_first_time_while_the_interpreter_ends_arrives(collector: Collector) -> None:
+    ids = spool(3)
+
+    program = [sys.executable, "-c", _SENDING_WHILE_IT_ENDS, str(conf.spool_dir), conf.fingerprint, collector.endpoint]
+    subprocess.run(program, check=True, timeout=60)
+
+    assert arrived(collector) == ids
 
 
 _FORKED = """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth import authenticate
+from django.http import HttpRequest
 from django.test import Client
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -86,3 +88,37 @@ def test_plain_spans_that_are_received_become_the_same_rows_as_those_that_are_re
     registered = contents(list(direct.registrations), *but, "id")
     assert contents(received["registration"], *but, "id") == registered
     assert len(registered) == 3 - fails
+
+
+def test_what_stands_beside_a_record_goes_there_and_back() -> None:
+    own = {"audit.untrusted.x-forwarded-for": "203.0.113.7", "audit.impersonator.id": "1"}
+    extra = {**own, "basket": {"kettle": 1, "lines": [{"a": None}]}}
+    with pipeline.capture() as envelopes:
+        Client().post("/run/plain/1/0/", {"name": "tea"})
+    (envelope,) = (each for each in envelopes if each["kind"] == "request")
+    envelope["facts"] |= {"extra": extra, "session_id": "0a" * 16}
+    (direct,) = mapper.rows(envelope)
+
+    span = as_span(envelope, FULL)
+    assert span is not None
+    (received,) = rows_of(as_request([(envelope["service"], span)]), envelope["service"])["request"]
+
+    assert received.extra_informations == direct.extra_informations == extra
+    assert received.session_id == direct.session_id == "0a" * 16  # type: ignore[attr-defined]
+
+
+@pytest.mark.django_db
+def test_who_failed_to_sign_in_stays_nobody_and_the_attempted_name_is_kept() -> None:
+    with pipeline.capture() as envelopes:
+        authenticate(HttpRequest(), username="mallory", password="wrong")
+    (envelope,) = envelopes
+    (direct,) = mapper.rows(envelope)
+
+    span = as_span(envelope, FULL)
+    assert span is not None
+    (received,) = rows_of(as_request([(envelope["service"], span)]), envelope["service"])["login"]
+
+    # A record without a trace gets one on the way, as a span has to have one.
+    but = {*PROVENANCE, "trace_id", "span_id"}
+    assert contents([received], *but) == contents([direct], *but)
+    assert received.username == "mallory"  # type: ignore[attr-defined]

@@ -38,9 +38,9 @@ def until(found: Callable[[], Any], timeout: float = START_S) -> bool:
 
 
 class Site:
-    """A site that receives, with a token for the service ``till``."""
+    """A site that receives, with a token for one service."""
 
-    def __init__(self, directory: Path, databases: Databases) -> None:
+    def __init__(self, directory: Path, databases: Databases, service: str = "till") -> None:
         self.directory = directory
         self.databases = databases
         packages = [Path(package.__file__ or "").parents[1] for package in (otel_audit, otel_audit_exporters)]
@@ -56,7 +56,7 @@ class Site:
             "RECEIVING_SETTINGS": json.dumps({"DATABASES": databases.settings, "OTEL_AUDIT": audit}),
         }
         self.manage("migrate", "--database", "audit", "--verbosity", "0")
-        self.token = self.manage("otel_audit", "token", "create", "--service", "till").splitlines()[-1]
+        self.token = self.manage("otel_audit", "token", "create", "--service", service).splitlines()[-1]
 
     def manage(self, *arguments: str) -> str:
         """Run a management command to its end."""

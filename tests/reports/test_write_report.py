@@ -383,6 +383,17 @@ def test_markup_in_a_row_is_shown_as_it_is_and_fetches_nothing() -> None:
             assert "/URI" not in str(annotation.get_object())
 
 
+def test_a_trace_is_a_link_where_the_site_says_where_traces_are(settings: Any) -> None:
+    settings.OTEL_AUDIT = {"DATABASE": "audit", "TRACE_URL": "https://jaeger.example/trace/{trace_id}?uiFind={span_id}"}
+    for number, store in enumerate((store_request, store_login, store_process)):
+        store(trace_id=f"{number}a" * 16, span_id="b2" * 8)
+
+    annotations = [found.get_object() for page in Report().reader.pages for found in page.get("/Annots") or []]
+
+    linked = {annotation["/A"]["/URI"] for annotation in annotations if "/URI" in str(annotation)}
+    assert linked == {f"https://jaeger.example/trace/{f'{number}a' * 16}?uiFind={'b2' * 8}" for number in range(3)}
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

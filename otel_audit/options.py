@@ -26,6 +26,7 @@ from otel_audit.redaction.names import Names
 from otel_audit.rules import LEVELS, RULE_KEYS, parse_legacy, parse_rules
 
 __all__ = [
+    "COMPRESSIONS",
     "LEGACY_OPTIONS",
     "OPTIONS",
     "OTLP_KEYS",
@@ -45,8 +46,20 @@ Read = tuple[Any, list[str]]
 MIN_SECRET: Final = 16
 
 REDACT_KEYS: Final = ("names", "callable", "hmac")
-OTLP_KEYS: Final = ("endpoint", "headers", "protocol", "timeout", "durable", "level")
+OTLP_KEYS: Final = (
+    "endpoint",
+    "headers",
+    "protocol",
+    "timeout",
+    "compression",
+    "certificate",
+    "client_certificate",
+    "client_key",
+    "durable",
+    "level",
+)
 OTLP_LEVELS: Final = ("trace", "audit", "full")
+COMPRESSIONS: Final = ("gzip", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +262,10 @@ def _otlp(value: Any) -> Read:
             ),
             ("headers", _are_headers, "is no dict of texts"),
             ("timeout", _is_timeout, "is no number of seconds"),
+            ("compression", lambda found: found in COMPRESSIONS, "is neither 'gzip' nor 'none'"),
+            ("certificate", _is_file, "is no path"),
+            ("client_certificate", _is_file, "is no path"),
+            ("client_key", _is_file, "is no path"),
             ("durable", lambda found: isinstance(found, bool), "is neither True nor False"),
             ("level", lambda found: found in OTLP_LEVELS, "is none of 'trace', 'audit', 'full'"),
         )
@@ -272,6 +289,13 @@ def _are_headers(found: Any) -> bool:
     return isinstance(found, Mapping) and all(
         isinstance(text, str) and text.isprintable() for item in found.items() for text in item
     )
+
+
+def _is_file(found: Any) -> bool:
+    if not isinstance(found, str | PathLike):
+        return False
+    path = fspath(found)
+    return isinstance(path, str) and path.strip() != "" and "\0" not in path and "\n" not in path  # nor is it the PEM
 
 
 def _is_timeout(found: Any) -> bool:
@@ -344,7 +368,8 @@ OPTIONS: Final[dict[str, Option]] = {
         None,
         _otlp,
         "a dict such as {'endpoint': 'https://collector:4318/v1/traces', 'protocol': 'http/protobuf', "
-        "'headers': {'authorization': '…'}, 'timeout': 10, 'durable': True, 'level': 'trace'}",
+        "'headers': {'authorization': '…'}, 'timeout': 10, 'compression': 'gzip', 'certificate': '/etc/ssl/ca.pem', "
+        "'durable': True, 'level': 'trace'}",
     ),
     "TRACE_URL": Option(
         None,

@@ -19,8 +19,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from otel_audit.conf import conf
 from otel_audit.exceptions import ConfigurationError, OTelAuditError
+from otel_audit.forwarding import without_credentials
 from otel_audit_exporters.envelope import parse
 from otel_audit_exporters.otlp import GRPC, bare_exporter, forwarding_level
 from otel_audit_exporters.writer import POISON, Outcome, Rejection, RetryLaterError, without_spans
@@ -286,7 +286,7 @@ def _reason(content: bytes, content_type: str) -> str:
 
 def _short(text: str) -> str:
     """Return a foreign text on one line, without secrets."""
-    return conf.redactor.text(" ".join(text.split())[:_SAID])
+    return without_credentials(" ".join(text[: 4 * _SAID].split()))[:_SAID]
 
 
 def _kind(error: BaseException | None) -> str:

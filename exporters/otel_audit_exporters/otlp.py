@@ -24,6 +24,7 @@ from otel_audit.exceptions import ConfigurationError
 from otel_audit.forwarding import compression, first_problem, tls_files
 from otel_audit.options import OTLP_LEVELS
 from otel_audit.scope import current_request
+from otel_audit_exporters.otlp_bounds import BoundedRequests
 from otel_audit_exporters.redacting import RedactingSpanExporter
 from otel_audit_exporters.trace_level import TraceLevelExporter
 
@@ -58,7 +59,7 @@ def collector_exporter() -> SpanExporter | None:
     if conf.otlp is None and not any(os.environ.get(name) for name in _VARIABLES):
         return None
     kind = TraceLevelExporter if forwarding_level() == OTLP_LEVELS[0] else RedactingSpanExporter
-    return kind(bare_exporter()[1])
+    return kind(BoundedRequests(bare_exporter()[1]))
 
 
 def forwarding_level() -> str:

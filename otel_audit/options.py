@@ -302,6 +302,18 @@ def _is_timeout(found: Any) -> bool:
     return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found < 3600
 
 
+def _header(value: Any) -> Read:
+    """Read the name of a header. One with an underscore is another for some servers, and the same for others."""
+    if value is None:
+        return None, []
+    if isinstance(value, str) and _HEADER.fullmatch(value) is not None:
+        return value.lower(), []
+    return None, [f"{shown(value)} is no name of a header of letters, digits and dashes"]
+
+
+_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+
+
 def _trace_url(value: Any) -> Read:
     if value is None:
         return None, []
@@ -370,6 +382,9 @@ OPTIONS: Final[dict[str, Option]] = {
         "a dict such as {'endpoint': 'https://collector:4318/v1/traces', 'protocol': 'http/protobuf', "
         "'headers': {'authorization': '…'}, 'timeout': 10, 'compression': 'gzip', 'certificate': '/etc/ssl/ca.pem', "
         "'durable': True, 'level': 'trace'}",
+    ),
+    "RECEIVER_CERTIFICATE_HEADER": Option(
+        None, _header, "the name of a header such as 'X-Client-Certificate', or None"
     ),
     "TRACE_URL": Option(
         None,

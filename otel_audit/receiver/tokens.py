@@ -16,7 +16,7 @@ from typing import Final
 from django.db import DatabaseError
 
 from otel_audit.conf import conf
-from otel_audit.receiver.hashes import token_hash
+from otel_audit.receiver.hashes import certificate_hash, token_hash
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.database import answer_in_time, own_connection
 
@@ -82,10 +82,17 @@ class Senders:
         Raises:
             TokensUnknownError: that cannot be said now.
         """
+        return self._find(token_hash(token))
+
+    def find_certificate(self, name: str) -> Sender | None:
+        """Return who has the certificate of this ``name``, as `find` does."""
+        return self._find(certificate_hash(name))
+
+    def _find(self, digest: str) -> Sender | None:
         source = conf.database, conf.fingerprint
         if self._source != source or time.monotonic() - self._asked_at > REFRESH_S:
             self._refresh(source)
-        found = self._known.get(token_hash(token))
+        found = self._known.get(digest)
         age = time.monotonic() - self._read_at
         if age > KEPT_S or (found is None and age > STALE_S):
             raise TokensUnknownError

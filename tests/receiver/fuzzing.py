@@ -51,7 +51,7 @@ def fuzz(data: bytes) -> None:
         "content-type": content_type,
         "content-encoding": "gzip" if compressed else "",
     }
-    one = exchange.Exchange(lambda name: headers.get(name, ""))
+    one = exchange.Exchange(lambda name: headers.get(name, ""), "127.0.0.1")
     with capture() as records:
         answer = one.refusal() or one.answer(body)
         list(records)

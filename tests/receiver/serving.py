@@ -43,7 +43,13 @@ class Site:
         self.directory = directory
         self.databases = databases
         packages = [Path(package.__file__ or "").parents[1] for package in (otel_audit, otel_audit_exporters)]
-        audit = {"DATABASE": "audit", "SPOOL_DIR": str(directory / "spool"), "TRUSTED_PEERS": ["127.0.0.1"]}
+        audit = {
+            "DATABASE": "audit",
+            "SPOOL_DIR": str(directory / "spool"),
+            "TRUSTED_PEERS": ["127.0.0.1"],
+            "TRUSTED_PROXIES": ["203.0.113.9"],
+            "RECEIVER_CERTIFICATE_HEADER": "X-Client-Certificate",
+        }
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_", "PYTEST_"))}
         self.environment = {
             **kept,

@@ -18,7 +18,7 @@ from tests.e2e.toolchains import golang, javascript
 from tests.fresh_databases import fresh_databases
 from tests.receiver.serving import PROCESS, RECEIVE, REGISTRATION, START_S, STEP, Site, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 #: Name → what builds its command, and its arguments.
 SENDERS: dict[str, tuple[Callable[[], list[str]], list[str]]] = {

@@ -126,6 +126,27 @@ def test_a_certificate_lets_one_service_in() -> None:
         run("create", "--service", "bank", "--certificate", "CN=shop")
 
 
+def test_a_new_token_is_found_as_soon_as_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "NEW_S", -1.0)
+    senders = Senders()
+    senders.find(ReceiverToken.issue("shop")[1])
+    text = ReceiverToken.issue("bank")[1]
+
+    found = senders.find(text)
+
+    assert found is not None and found.service == "bank"
+
+
+def test_unknown_tokens_do_not_have_the_tokens_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(Senders, "_read", lambda self: read.append(1) or {})
+    monkeypatch.setattr(tokens, "NEW_S", 60.0)
+    senders = Senders()
+
+    assert [senders.find(f"x{number}") for number in range(50)] == [None] * 50
+    assert len(read) == 1
+
+
 def test_tokens_are_not_read_for_each_request() -> None:
     senders = Senders()
     text = ReceiverToken.issue("shop")[1]

@@ -16,7 +16,7 @@ from typing import Final
 
 from otel_audit.exceptions import ConfigurationError
 
-__all__ = ["Networks", "client_address", "comes_from", "parse_networks"]
+__all__ = ["Networks", "client_address", "comes_from", "is_trusted", "parse_networks"]
 
 #: What `parse_networks` takes for "the peer on the other end of a UNIX socket", which has no address.
 UNIX_SOCKET: Final = "unix:"
@@ -82,6 +82,12 @@ def client_address(remote_addr: str, forwarded_for: str | None, forwarded: str |
             if not trusted.trust(address):
                 break
     return None if current is None else str(current)
+
+
+def is_trusted(remote_addr: str, trusted: Networks) -> bool:
+    """Whether the peer on the other end of the connection itself is one of ``trusted``."""
+    current = _address(remote_addr)
+    return trusted.trust(current) if current is not None else _is_unix(remote_addr) and trusted.unix
 
 
 def comes_from(

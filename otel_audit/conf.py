@@ -106,6 +106,8 @@ class AuditSettings:
     user_pk_name = _Key[str]("USER_PK_NAME")
     #: Forwarding: endpoint, protocol, headers, timeout; None where only the standard variables count.
     otlp = _Key[Mapping[str, Any] | None]("OTLP")
+    #: Header in which a trusted proxy says whose certificate it has checked, for the receiver; lower-case.
+    receiver_certificate_header = _Key[str | None]("RECEIVER_CERTIFICATE_HEADER")
     #: Template of a link to the trace, with ``{trace_id}`` and ``{span_id}``.
     trace_url = _Key[str | None]("TRACE_URL")
 

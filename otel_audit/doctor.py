@@ -25,6 +25,7 @@ from django.db import connections
 
 from otel_audit.conf import conf
 from otel_audit.exceptions import OTelAuditError
+from otel_audit.forwarding import without_credentials
 
 __all__ = ["FAILED", "OK", "SKIPPED", "STEPS", "Result", "Step", "Visit", "examine"]
 
@@ -102,7 +103,7 @@ def _tried(step: Step, visit: Visit) -> Result:
     except TimeoutError:
         said = f"There was no answer within {step.seconds:.0f} s."
     except OTelAuditError as problem:
-        said = conf.redactor.text(str(problem))
+        said = without_credentials(str(problem))
     except Exception as error:  # the edge of the command: whatever a step meets, the others are still tried
         logger.exception("otel_audit doctor failed in %r", step.name)
         said = f"It failed with {type(error).__name__}; the log has the traceback."

@@ -26,6 +26,7 @@ from otel_audit.redaction.names import Names
 from otel_audit.rules import LEVELS, RULE_KEYS, parse_legacy, parse_rules
 
 __all__ = [
+    "COMPRESSIONS",
     "LEGACY_OPTIONS",
     "OPTIONS",
     "OTLP_KEYS",
@@ -45,8 +46,20 @@ Read = tuple[Any, list[str]]
 MIN_SECRET: Final = 16
 
 REDACT_KEYS: Final = ("names", "callable", "hmac")
-OTLP_KEYS: Final = ("endpoint", "headers", "protocol", "timeout", "durable", "level")
+OTLP_KEYS: Final = (
+    "endpoint",
+    "headers",
+    "protocol",
+    "timeout",
+    "compression",
+    "certificate",
+    "client_certificate",
+    "client_key",
+    "durable",
+    "level",
+)
 OTLP_LEVELS: Final = ("trace", "audit", "full")
+COMPRESSIONS: Final = ("gzip", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +262,10 @@ def _otlp(value: Any) -> Read:
             ),
             ("headers", _are_headers, "is no dict of texts"),
             ("timeout", _is_timeout, "is no number of seconds"),
+            ("compression", lambda found: found in COMPRESSIONS, "is neither 'gzip' nor 'none'"),
+            ("certificate", _is_file, "is no path"),
+            ("client_certificate", _is_file, "is no path"),
+            ("client_key", _is_file, "is no path"),
             ("durable", lambda found: isinstance(found, bool), "is neither True nor False"),
             ("level", lambda found: found in OTLP_LEVELS, "is none of 'trace', 'audit', 'full'"),
         )
@@ -274,8 +291,27 @@ def _are_headers(found: Any) -> bool:
     )
 
 
+def _is_file(found: Any) -> bool:
+    if not isinstance(found, str | PathLike):
+        return False
+    path = fspath(found)
+    return isinstance(path, str) and path.strip() != "" and "\0" not in path and "\n" not in path  # nor is it the PEM
+
+
 def _is_timeout(found: Any) -> bool:
     return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found < 3600
+
+
+def _header(value: Any) -> Read:
+    """Read the name of a header. One with an underscore is another for some servers, and the same for others."""
+    if value is None:
+        return None, []
+    if isinstance(value, str) and _HEADER.fullmatch(value) is not None:
+        return value.lower(), []
+    return None, [f"{shown(value)} is no name of a header of letters, digits and dashes"]
+
+
+_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 
 
 def _trace_url(value: Any) -> Read:
@@ -344,7 +380,11 @@ OPTIONS: Final[dict[str, Option]] = {
         None,
         _otlp,
         "a dict such as {'endpoint': 'https://collector:4318/v1/traces', 'protocol': 'http/protobuf', "
-        "'headers': {'authorization': '…'}, 'timeout': 10, 'durable': True, 'level': 'trace'}",
+        "'headers': {'authorization': '…'}, 'timeout': 10, 'compression': 'gzip', 'certificate': '/etc/ssl/ca.pem', "
+        "'durable': True, 'level': 'trace'}",
+    ),
+    "RECEIVER_CERTIFICATE_HEADER": Option(
+        None, _header, "the name of a header such as 'X-Client-Certificate', or None"
     ),
     "TRACE_URL": Option(
         None,

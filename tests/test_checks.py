@@ -217,6 +217,11 @@ def test_an_unknown_key_is_named_with_the_nearest_right_one(key: Any, hint: str)
         ("E024", "OTLP", {"headers": "authorization=x"}, "its 'headers' is no dict of texts"),
         ("E024", "OTLP", {"headers": {"authorization": "x\r\ny"}}, "its 'headers' is no dict of texts"),
         ("E024", "OTLP", {"timeout": "10s"}, "its 'timeout' is no number of seconds"),
+        ("E024", "OTLP", {"compression": "deflate"}, "its 'compression' is neither 'gzip' nor 'none'"),
+        ("E024", "OTLP", {"compression": ["gzip"]}, "its 'compression' is neither 'gzip' nor 'none'"),
+        ("E024", "OTLP", {"certificate": True}, "its 'certificate' is no path"),
+        ("E024", "OTLP", {"client_certificate": " "}, "its 'client_certificate' is no path"),
+        ("E024", "OTLP", {"client_key": "-----BEGIN\nPRIVATE"}, "its 'client_key' is no path"),
         ("E024", "OTLP", {"durable": "yes"}, "its 'durable' is neither True nor False"),
         ("E024", "OTLP", {"level": "all"}, "its 'level' is none of 'trace', 'audit', 'full'"),
         ("E024", "OTLP", {"level": ["full"]}, "its 'level' is none of 'trace', 'audit', 'full'"),
@@ -227,6 +232,8 @@ def test_an_unknown_key_is_named_with_the_nearest_right_one(key: Any, hint: str)
         ("E028", "TRUSTED_PEERS", ["10.0.0.0/8", "10.0.0.1/8"], "item 2 is neither an address or network without"),
         ("E028", "TRUSTED_PEERS", {"secret": "hunter2"}, "item 1 is neither an address"),
         ("E028", "TRUSTED_PEERS", [{"secret": "ä" * 16}], "nor a dict with a 'secret' of at least 16 characters"),
+        ("E029", "RECEIVER_CERTIFICATE_HEADER", "X_Client", "'X_Client' is no name of a header"),
+        ("E029", "RECEIVER_CERTIFICATE_HEADER", ["X-Client"], "a list is no name of a header"),
         ("E028", "TRUSTED_PEERS", [{"header": "x", "secret": "y" * 16}], "item 1 is neither"),
         ("E028", "TRUSTED_PEERS", 7, "item 1 is neither"),
     ],
@@ -720,6 +727,13 @@ def test_forwarding_that_cannot_do_what_is_written_is_said(
         found = [message.id for message in findings() if message.id in ("otel_audit.W027", "otel_audit.W028")]
 
     assert found == ids
+
+
+@pytest.mark.parametrize(("proxies", "expected"), [([], 1), (["127.0.0.1"], 0)])
+def test_a_header_of_certificates_that_nobody_is_believed_to_send_is_said(proxies: list[str], expected: int) -> None:
+    audit = {"RECEIVER_CERTIFICATE_HEADER": "X-Client-Certificate", "TRUSTED_PROXIES": proxies}
+    with override_settings(OTEL_AUDIT=audit):
+        assert len(findings("W033")) == expected
 
 
 def test_a_package_whose_parent_is_missing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ OTLP exporter of its own, else each span would go out twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
@@ -22,8 +23,10 @@ from opentelemetry.trace import SpanKind
 from otel_audit.attributes import AUDIT_KIND, AUDIT_RECORD_ID
 from otel_audit.conf import conf
 from otel_audit.exceptions import ConfigurationError
+from otel_audit.forwarding import compression, first_problem, tls_files
 from otel_audit.options import OTLP_LEVELS
 from otel_audit.scope import current_request
+from otel_audit_exporters.otlp_bounds import BoundedRequests
 from otel_audit_exporters.redacting import RedactingSpanExporter
 from otel_audit_exporters.trace_level import TraceLevelExporter
 
@@ -60,12 +63,12 @@ def collector_exporter() -> SpanExporter | None:
     """Return the exporter to the configured collector, redacting; None where none is configured.
 
     Raises:
-        ConfigurationError: the protocol is unknown, or its package is not installed.
+        ConfigurationError: the protocol is unknown, its package is not installed, or a file of TLS cannot be used.
     """
     if conf.otlp is None and not any(os.environ.get(name) for name in _VARIABLES):
         return None
     kind = TraceLevelExporter if forwarding_level() == OTLP_LEVELS[0] else RedactingSpanExporter
-    return kind(bare_exporter()[1])
+    return kind(BoundedRequests(bare_exporter()[1]))
 
 
 def forwarding_level() -> str:
@@ -77,14 +80,17 @@ def bare_exporter() -> tuple[str, Any]:
     """Return the protocol, and OpenTelemetry's exporter with the settings of this site, which redacts nothing.
 
     Raises:
-        ConfigurationError: the protocol is unknown, or its package is not installed.
+        ConfigurationError: the protocol is unknown, its package is not installed, or a file of TLS cannot be used.
     """
     configured = conf.otlp or {}
     protocol = configured.get("protocol") or os.environ.get(
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", HTTP)
     )
     options = {key: configured[key] for key in _OPTIONS if configured.get(key) is not None}
-    return protocol, _exporter_class(protocol)(**_fitted(protocol, options))
+    exporter_class = _exporter_class(protocol)
+    if (problem := first_problem()) is not None:
+        raise ConfigurationError(problem)
+    return protocol, exporter_class(**{**options, **_FITTED[protocol](options)})
 
 
 class _OrdinarySpans(BatchSpanProcessor):
@@ -130,14 +136,46 @@ def _exporter_class(protocol: str) -> Any:
     raise ConfigurationError(f"OTEL_AUDIT['OTLP']['protocol'] is {protocol!r}; write {HTTP!r} or {GRPC!r}.")
 
 
-def _fitted(protocol: str, options: dict[str, Any]) -> dict[str, Any]:
-    if protocol == GRPC:
-        endpoint = str(options.get("endpoint", ""))
-        if endpoint.startswith("http://"):
-            options["insecure"] = True
-        if isinstance(options.get("headers"), Mapping):
-            options["headers"] = tuple(options["headers"].items())
-    return options
+def _for_http(_options: Mapping[str, Any]) -> dict[str, Any]:
+    from opentelemetry.exporter.otlp.proto.http import Compression
+
+    from otel_audit_exporters.otlp_session import session_for
+
+    files = tls_files()
+    return {
+        "compression": Compression(compression()),
+        "certificate_file": files.certificate,
+        "client_certificate_file": files.client_certificate,
+        "client_key_file": files.client_key,
+        "session": session_for(files.certificate),
+    }
+
+
+def _for_grpc(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what gRPC's exporter wants otherwise; it reads a client's files beside the server's alone."""
+    import grpc
+
+    fitted: dict[str, Any] = {
+        "compression": grpc.Compression.Gzip if compression() == "gzip" else grpc.Compression.NoCompression
+    }
+    if isinstance(headers := options.get("headers"), Mapping):
+        fitted["headers"] = tuple((name.lower(), value) for name, value in headers.items())
+    if str(options.get("endpoint", "")).startswith("http://"):
+        fitted["insecure"] = True
+    elif files := tls_files():
+        fitted["credentials"] = grpc.ssl_channel_credentials(
+            _content(files.certificate),
+            _content(files.client_key or files.client_certificate),
+            _content(files.client_certificate),
+        )
+    return fitted
+
+
+_FITTED: Final[dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {HTTP: _for_http, GRPC: _for_grpc}
+
+
+def _content(path: str | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()
 
 
 def _has_otlp_exporter(provider: TracerProvider) -> bool:

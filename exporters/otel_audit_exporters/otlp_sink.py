@@ -5,8 +5,8 @@ connection here, as settings and standard variables say; sending, and reading th
 
 What an answer means follows the OTLP specification
 (https://opentelemetry.io/docs/specs/otlp/#failures), with one difference: a request that the collector will not have
-for what is in it is halved, until the span alone is found that it refuses; what it refuses for another reason, as a
-wrong token or path, is no record's fault, and waits.
+for what is in it is halved, until the span alone is found that it refuses, which is cut where it may be too large; what
+it refuses for another reason, as a wrong token or path, is no record's fault, and waits.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from otel_audit.conf import conf
 from otel_audit.exceptions import ConfigurationError, OTelAuditError
+from otel_audit.forwarding import without_credentials
 from otel_audit_exporters.envelope import parse
 from otel_audit_exporters.otlp import GRPC, bare_exporter, forwarding_level, resource_attributes
 from otel_audit_exporters.writer import POISON, Outcome, Rejection, RetryLaterError, without_spans
@@ -35,6 +35,8 @@ MAX_WAIT_S: Final = 600.0
 _CONTENT_STATUSES: Final = frozenset({400, 413, 422})
 _CONTENT_CODES: Final = frozenset({"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"})
 _SAID: Final = 300
+#: A span of more bytes may be refused for its size, whatever the collector says: a Collector says 400.
+_LARGE: Final = 65_536
 
 
 class CollectorAwayError(RetryLaterError):
@@ -48,7 +50,11 @@ class CollectorAwayError(RetryLaterError):
 
 
 class RefusedError(OTelAuditError):
-    """The collector will not have a request for what is in it."""
+    """The collector will not have a request for what is in it; ``too_large``: for how much that is."""
+
+    def __init__(self, message: str, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
 
 
 class _Connection(Protocol):
@@ -128,11 +134,28 @@ class CollectorSink:
                 _confirm(connection, error)
                 self._speaks_otlp = True
             if len(spans) == 1:
-                outcome.rejections.append(Rejection(spans[0][0], REFUSED, str(error)))
+                self._send_smaller(connection, *spans[0], error, outcome)
                 return
             middle = len(spans) // 2
             self._send(connection, spans[:middle], outcome)
             self._send(connection, spans[middle:], outcome)
+
+    def _send_smaller(
+        self, connection: _Connection, index: int, service: str, span: Any, refusal: RefusedError, outcome: Outcome
+    ) -> None:
+        """Send a span that is refused alone again, cut, where its size may be the reason."""
+        from otel_audit_exporters.otlp_cut import smaller_spans
+        from otel_audit_exporters.otlp_spans import as_request
+
+        may_be_size = refusal.too_large or span.ByteSize() > _LARGE
+        for smaller in smaller_spans(span) if may_be_size else ():
+            try:
+                connection.send(as_request([(service, smaller)]))
+            except RefusedError as error:
+                refusal = error
+            else:
+                return
+        outcome.rejections.append(Rejection(index, REFUSED, str(refusal)))
 
 
 def _confirm(connection: _Connection, refusal: RefusedError) -> None:
@@ -175,7 +198,7 @@ class _Http:
             return
         said = f"The collector {self._where} answers {status}: {_reason(answer.content(), content_type)}"
         if status in _CONTENT_STATUSES:
-            raise RefusedError(said)
+            raise RefusedError(said, status == 413)
         raise CollectorAwayError(said, _retry_after(headers.get("retry-after")))
 
     def close(self) -> None:
@@ -226,7 +249,7 @@ class _Grpc:
         details = (error.details() or "").replace(self._exporter._endpoint, self._where)
         said = f"The collector {self._where} answers {code}: {_short(details)}"
         if code in _CONTENT_CODES and after is None:
-            return RefusedError(said)
+            return RefusedError(said, code == "RESOURCE_EXHAUSTED")
         return CollectorAwayError(said, after or 0.0)
 
 
@@ -287,7 +310,7 @@ def _reason(content: bytes, content_type: str) -> str:
 
 def _short(text: str) -> str:
     """Return a foreign text on one line, without secrets."""
-    return conf.redactor.text(" ".join(text.split())[:_SAID])
+    return without_credentials(" ".join(text[: 4 * _SAID].split()))[:_SAID]
 
 
 def _kind(error: BaseException | None) -> str:

@@ -35,6 +35,7 @@ _NUMBERS: Final = {
     "OTLP": "E024",
     "TRACE_URL": "E025",
     "TRUSTED_PEERS": "E028",
+    "RECEIVER_CERTIFICATE_HEADER": "E029",
 }
 _REPLACED: Final = {name: key for key, option in OPTIONS.items() for name in option.legacy}
 _ANCESTOR: Final = "DRF_AUDIT_TRAIL_"

@@ -59,6 +59,17 @@ def middleware_entry() -> Iterator[Finding]:
         )
 
 
+@check("W033")
+def receiver_behind_proxy() -> Iterator[Finding]:
+    """Where a header says whose certificate a proxy has checked, somebody is believed to be that proxy."""
+    if conf.receiver_certificate_header is not None and not conf.trusted_proxies:
+        yield (
+            'OTEL_AUDIT["RECEIVER_CERTIFICATE_HEADER"] is set, but TRUSTED_PROXIES is not: nobody is let in by a '
+            "certificate.",
+            'Write OTEL_AUDIT["TRUSTED_PROXIES"] with the address of the proxy, such as ["127.0.0.1"].',
+        )
+
+
 @check("W004")
 def middleware_entry_once() -> Iterator[Finding]:
     """Our entry stands there once."""

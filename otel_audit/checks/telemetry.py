@@ -19,6 +19,7 @@ from otel_audit.attributes import AUDIT_KIND, KIND_PROCESS
 from otel_audit.checks.registry import Finding, check
 from otel_audit.conf import conf
 from otel_audit.edges import edge
+from otel_audit.forwarding import option, problems, tls_files
 from otel_audit.options import shown
 
 __all__: list[str] = []
@@ -133,7 +134,7 @@ def asgi_package() -> Iterator[Finding]:
 def otlp_package() -> Iterator[Finding]:
     """The package for the protocol of forwarding is installed."""
     configured = conf.otlp
-    if configured is None and not any(_variable(name) for name in _ENDPOINTS):
+    if not _forwards():
         return
     protocol = (configured or {}).get("protocol") or next(filter(None, map(_variable, _PROTOCOLS)), "http/protobuf")
     if protocol not in _PACKAGES:
@@ -189,6 +190,28 @@ def exporters_redact() -> Iterator[Finding]:
                 f"Write RedactingSpanExporter({name}(…)), of otel_audit_exporters. Or leave forwarding to otel_audit: "
                 "set OTEL_TRACES_EXPORTER=none and OTEL_EXPORTER_OTLP_ENDPOINT.",
             )
+
+
+@check("E052")
+def forwarding_files() -> Iterator[Finding]:
+    """Files of TLS and compression, of ``OTLP`` and of the standard variables, can be used."""
+    if _forwards():
+        yield from problems()
+
+
+@check("W032")
+def forwarding_in_clear() -> Iterator[Finding]:
+    """Where files of TLS are named, the collector is spoken to by TLS."""
+    if _forwards() and tls_files() and str(option("endpoint")[1] or "").lower().startswith("http://"):
+        yield (
+            f"{option('endpoint')[0]} begins with http://: spans and headers go out in clear, and the files of TLS "
+            "have no effect.",
+            "Write https:// there, or remove certificate, client_certificate and client_key.",
+        )
+
+
+def _forwards() -> bool:
+    return conf.otlp is not None or any(_variable(name) for name in _ENDPOINTS)
 
 
 def _chain(exporter: Any) -> Iterator[Any]:

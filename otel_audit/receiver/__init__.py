@@ -51,7 +51,7 @@ def receive_traces(request: HttpRequest) -> HttpResponse:
 def _answer(request: HttpRequest) -> Answer:
     if request.method != "POST":
         return refused(405, "Spans come by POST.", JSON, {"Allow": "POST"})
-    exchange = Exchange(lambda name: request.headers.get(name) or "")
+    exchange = Exchange(lambda name: request.headers.get(name) or "", request.META.get("REMOTE_ADDR") or "")
     return exchange.refusal() or exchange.answer(_body(request))
 
 

@@ -40,8 +40,12 @@ async def _answer(scope: MutableMapping[str, Any], receive: _Receive) -> Answer:
         return refused(404, f"Spans come to {PATH}.", JSON)
     if scope["method"] != "POST":
         return refused(405, "Spans come by POST.", JSON, {"Allow": "POST"})
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    exchange = Exchange(lambda name: headers.get(name, ""))
+    headers: dict[str, str] = {}
+    for name, value in ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]):
+        # Joined as other servers do: what a proxy adds beside the client's own is no value that anybody knows.
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    client = scope.get("client")
+    exchange = Exchange(lambda name: headers.get(name, ""), client[0] if client else "")
     refusal = await asyncio.to_thread(exchange.refusal)  # it may ask the database
     if refusal is not None:
         return refusal

@@ -28,6 +28,12 @@ def add_token(commands: Any) -> None:
     create.add_argument(
         "--rate", type=_rate, metavar="SPANS", help="Spans a second that it may send to each process (default: any)."
     )
+    create.add_argument(
+        "--certificate",
+        type=_certificate,
+        metavar="NAME",
+        help="Make no token: let who has this certificate in, as the proxy says it in RECEIVER_CERTIFICATE_HEADER.",
+    )
     actions.add_parser("list", help="Say which tokens there are.")
     revoke = actions.add_parser("revoke", help="Let a token count no more.")
     revoke.add_argument("id", type=int, help="Its number in the list.")
@@ -75,6 +81,7 @@ def receive(options: dict[str, Any], say: _SAY) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # who connects is whom we believe, not whom X-Forwarded-For names
         timeout_graceful_shutdown=10,
     )
     uvicorn.Server(config).run()
@@ -89,6 +96,16 @@ def _require_app() -> None:
 def _create(options: dict[str, Any], say: _SAY) -> None:
     from otel_audit.receiver.models import ReceiverToken
 
+    if (certificate := options["certificate"]) is not None:
+        admitted = ReceiverToken.admit(options["service"], certificate, options["rate"])
+        if admitted is None:
+            raise CommandError(
+                f"Somebody is let in by the certificate {certificate!r} already; revoke that entry first."
+            )
+        say(f"Entry {admitted.pk} of {admitted.service}: who has the certificate {certificate!r}.")
+        if conf.receiver_certificate_header is None:
+            say('OTEL_AUDIT["RECEIVER_CERTIFICATE_HEADER"] is not set: nobody is let in by a certificate.')
+        return
     made, text = ReceiverToken.issue(options["service"], options["rate"])
     say(f"Token {made.pk} of {made.service}; it is shown this once:")
     say(text)
@@ -128,6 +145,13 @@ def _service(text: str) -> str:
     if not text.strip() or len(text) > 255 or not text.isprintable():
         raise ArgumentTypeError("a service has a name of at most 255 printable characters")
     return text
+
+
+def _certificate(text: str) -> str:
+    name = text.strip()
+    if not name or len(name) > 4096 or not name.isascii() or not name.isprintable():
+        raise ArgumentTypeError("write what the proxy sends, in printable ASCII, such as the fingerprint")
+    return name
 
 
 def _rate(text: str) -> int:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from otel_audit.client_ip import is_trusted, parse_networks
 from otel_audit.conf import conf
 from otel_audit.edges import caught
 from otel_audit.receiver.answers import JSON, PROTOBUF, Answer, accepted, refused
@@ -48,10 +49,12 @@ class Exchange:
 
     Args:
         headers: returns the value of the header with a lower-case name, ``""`` where it is not there.
+        peer: the address of the other end of the connection; empty behind a UNIX socket.
     """
 
-    def __init__(self, headers: Callable[[str], str]) -> None:
+    def __init__(self, headers: Callable[[str], str], peer: str) -> None:
         self._headers = headers
+        self._peer = peer
         self._content_type = headers("content-type").partition(";")[0].strip().lower()
         self._encoding = PROTOBUF if self._content_type == PROTOBUF else JSON
         self._sender: Sender | None = None
@@ -80,7 +83,7 @@ class Exchange:
 
         if not conf.enabled:
             raise _unavailable("Recording is switched off.")
-        self._sender = _sender(self._headers("authorization"))
+        self._sender = _sender(self._headers, self._peer)
         if wait := self._sender.wait_s():
             raise _Refusal(429, "The token sends more spans than it may.", {"Retry-After": str(wait)})
         if self._content_type not in (PROTOBUF, JSON):
@@ -129,20 +132,36 @@ class Exchange:
         return _Refusal(error.status, str(error))
 
 
-def _sender(authorization: str) -> Sender:
+def _sender(headers: Callable[[str], str], peer: str) -> Sender:
+    """Return who shows a token, or else, where a trusted proxy says so, a certificate."""
     from otel_audit.receiver.tokens import TokensUnknownError, senders
     from otel_audit_exporters.alarm import raise_alarm
 
+    authorization = headers("authorization")
     shown = _BEARER.fullmatch(authorization)
+    certificate = "" if authorization else _certificate(headers, peer)
+    sender = None
     try:
-        sender = None if shown is None else senders.find(shown[1])
+        if shown is not None:
+            sender = senders.find(shown[1])
+        elif certificate:
+            sender = senders.find_certificate(certificate)
     except TokensUnknownError as error:
         raise _unavailable("The tokens cannot be looked up now.") from error
     if sender is not None:
         return sender
-    if shown is not None:
-        raise_alarm("denied", 1, "Somebody sends spans with a token that is not valid.")
+    if shown is not None or certificate:
+        what = "a token that is not valid" if shown is not None else "a certificate that is not known"
+        raise_alarm("denied", 1, f"Somebody sends spans with {what}.")
     raise _Refusal(401, "A valid bearer token is needed.", {"WWW-Authenticate": 'Bearer realm="otel_audit"'})
+
+
+def _certificate(headers: Callable[[str], str], peer: str) -> str:
+    """Return the name of the certificate that the proxy has checked; a header of anybody else says nothing."""
+    name = conf.receiver_certificate_header
+    if name is None or not is_trusted(peer, parse_networks(conf.trusted_proxies)):
+        return ""
+    return headers(name).strip()
 
 
 def _store(records: list[Record]) -> None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from otel_audit.conf import conf
-from otel_audit.receiver.hashes import token_hash
+from otel_audit.receiver.hashes import certificate_hash, token_hash
 
 __all__ = ["ReceiverToken"]
 
@@ -44,3 +44,24 @@ class ReceiverToken(models.Model):
             service=service, hash=token_hash(text), spans_per_second=spans_per_second
         )
         return made, text
+
+    @classmethod
+    def admit(cls, service: str, certificate: str, spans_per_second: int | None = None) -> ReceiverToken | None:
+        """Let who has a certificate send for ``service``; None where somebody is let in by it already.
+
+        Args:
+            service: the service that its owner is.
+            certificate: its name, as the proxy says it: the subject, or a fingerprint.
+            spans_per_second: how many spans may come.
+        """
+        entries = cls.objects.using(conf.database)
+        digest = certificate_hash(certificate)
+        if entries.filter(hash=digest, revoked_at=None).exists():
+            return None
+        changes = {
+            "service": service,
+            "spans_per_second": spans_per_second,
+            "created_at": timezone.now(),
+            "revoked_at": None,
+        }
+        return entries.update_or_create(hash=digest, defaults=changes)[0]

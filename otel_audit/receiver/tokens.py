@@ -16,14 +16,16 @@ from typing import Final
 from django.db import DatabaseError
 
 from otel_audit.conf import conf
-from otel_audit.receiver.hashes import token_hash
+from otel_audit.receiver.hashes import certificate_hash, token_hash
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.database import answer_in_time, own_connection
 
 __all__ = ["REFRESH_S", "Sender", "Senders", "TokensUnknownError", "senders"]
 
-#: So long at most a revoked token is still taken, and a new one not yet.
+#: So long at most a revoked token is still taken.
 REFRESH_S: Final = 5.0
+#: So long at most a new one is not taken yet: who is refused for a token throws the spans away.
+NEW_S: Final = 1.0
 #: So long the tokens that are known count while the audit database cannot be asked.
 KEPT_S: Final = 3600.0
 #: When the tokens were read longer ago, one that is not known may be new.
@@ -82,21 +84,34 @@ class Senders:
         Raises:
             TokensUnknownError: that cannot be said now.
         """
+        return self._find(token_hash(token))
+
+    def find_certificate(self, name: str) -> Sender | None:
+        """Return who has the certificate of this ``name``, as `find` does."""
+        return self._find(certificate_hash(name))
+
+    def _find(self, digest: str) -> Sender | None:
         source = conf.database, conf.fingerprint
         if self._source != source or time.monotonic() - self._asked_at > REFRESH_S:
-            self._refresh(source)
-        found = self._known.get(token_hash(token))
+            self._refresh(source, REFRESH_S)
+        found = self._known.get(digest)
+        if found is None and time.monotonic() - self._asked_at > NEW_S:
+            self._refresh(source, NEW_S)
+            found = self._known.get(digest)
         age = time.monotonic() - self._read_at
         if age > KEPT_S or (found is None and age > STALE_S):
             raise TokensUnknownError
         return found
 
-    def _refresh(self, source: tuple[str, str]) -> None:
-        """Read the tokens. While one thread does, the others go on with what is known, if anything is."""
+    def _refresh(self, source: tuple[str, str], after_s: float) -> None:
+        """Read the tokens, if that was done longer than ``after_s`` ago.
+
+        While one thread does, the others go on with what is known, if anything is.
+        """
         if not self._lock.acquire(blocking=self._source != source):
             return
         try:
-            if self._source == source and time.monotonic() - self._asked_at <= REFRESH_S:
+            if self._source == source and time.monotonic() - self._asked_at <= after_s:
                 return  # another thread has done it
             if self._source != source:
                 self._known, self._read_at, self._source = {}, -math.inf, source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
+
+from tests.e2e.authority import Authority
 
 __all__ = ["TAKEN", "Answer", "Collector", "grpc_collector", "http_collector"]
 
@@ -52,6 +55,8 @@ class Collector:
         self.endpoint = base_url + path
         self.answer: Callable[[ExportTraceServiceRequest], Answer] = lambda _request: TAKEN
         self.asked = 0
+        #: Of the last request, by lower-case names.
+        self.headers: Mapping[str, str] = {}
         self._requests: list[ExportTraceServiceRequest] = []
         self._lock = threading.Lock()
 
@@ -92,10 +97,18 @@ class Collector:
 
 
 @contextmanager
-def http_collector() -> Iterator[Collector]:
-    """Run a collector that takes OTLP over HTTP."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.collector = Collector(f"http://127.0.0.1:{server.server_port}", "/v1/traces")  # type: ignore[attr-defined]
+def http_collector(authority: Authority | None = None) -> Iterator[Collector]:
+    """Run a collector that takes OTLP over HTTP; with an authority by TLS, from those that show a certificate of it."""
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        scheme = "http"
+        if authority is not None:
+            scheme, own = "https", authority.issue("collector")
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.certificate)
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_cert_chain(own.certificate, own.key)
+            # The handshake is for the thread of the connection, as it may fail.
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.collector = Collector(f"{scheme}://127.0.0.1:{server.server_port}", "/v1/traces")  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -106,11 +119,16 @@ def http_collector() -> Iterator[Collector]:
 
 
 @contextmanager
-def grpc_collector() -> Iterator[Collector]:
-    """Run a collector that takes OTLP over gRPC."""
+def grpc_collector(authority: Authority | None = None) -> Iterator[Collector]:
+    """Run a collector that takes OTLP over gRPC; with an authority as `http_collector` does."""
     server = grpc.server(ThreadPoolExecutor(2))
-    port = server.add_insecure_port("127.0.0.1:0")
-    collector = Collector(f"http://127.0.0.1:{port}")
+    if authority is None:
+        collector = Collector(f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+    else:
+        own = authority.issue("collector")
+        pair = (own.key.read_bytes(), own.certificate.read_bytes())
+        credentials = grpc.ssl_server_credentials([pair], authority.certificate.read_bytes(), require_client_auth=True)
+        collector = Collector(f"https://127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}")
     add_TraceServiceServicer_to_server(_Servicer(collector), server)
     server.start()
     try:
@@ -119,8 +137,14 @@ def grpc_collector() -> Iterator[Collector]:
         server.stop(None).wait()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a handshake that failed: the test asks the client."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
+        self.server.collector.headers = {name.lower(): value for name, value in self.headers.items()}  # type: ignore[attr-defined]
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
@@ -143,6 +167,7 @@ class _Servicer(TraceServiceServicer):  # type: ignore[misc]  # generated withou
         self._collector = collector
 
     def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
+        self._collector.headers = dict(context.invocation_metadata())
         answer = self._collector.take(request)
         if answer.code is not None:
             context.set_trailing_metadata(answer.metadata)

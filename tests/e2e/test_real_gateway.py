@@ -23,8 +23,8 @@ from tests.e2e.shop import SERVERS, Shop, until
 from tests.e2e.test_forwarding import BESIDE_THE_SPAN, SECRETS, visit
 from tests.e2e.visitors import Visitors
 from tests.fresh_databases import Databases, fresh_databases
+from tests.receiver.serving import RECEIVE, Site, listener
 from tests.receiver.test_round_trip import PROVENANCE
-from tests.receiver.test_servers import RECEIVE, Site, listener
 
 __all__ = ["listener"]
 

@@ -24,6 +24,7 @@ from otel_audit.provider import site_tracer
 from otel_audit.testing import capture
 from otel_audit_exporters import RedactingSpanExporter
 from otel_audit_exporters.otlp import collector_exporter, forwarding_processors
+from otel_audit_exporters.otlp_bounds import BoundedRequests
 from tests.exporters.spooling import spooled as _spooled
 
 HERE = "http://127.0.0.1:4318/v1/traces"
@@ -80,7 +81,8 @@ def collector() -> Iterator[Any]:
 def inner(exporter: Any) -> Any:
     """Return what a redacting exporter wraps."""
     assert isinstance(exporter, RedactingSpanExporter)
-    found = exporter.inner
+    assert isinstance(exporter.inner, BoundedRequests)
+    found = exporter.inner.inner
     exporter.shutdown()
     return found
 

@@ -284,6 +284,80 @@ def test_a_request_over_the_size_that_a_collector_takes_is_halved(
     assert len(set(names(collector))) == len(names(collector)) == 20
 
 
+def large_process(name: str = "Ship", **attributes: Any) -> bytes:
+    """Return the record of a process with other attributes than usual."""
+    sealed = json.loads(make_process(name))
+    sealed["facts"]["attributes"] = attributes
+    return json.dumps(sealed).encode()
+
+
+def takes_bytes(limit: int, status: int = 413) -> Callable[[Any], Answer]:
+    """Return how a collector answers that takes requests of so many bytes."""
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if status == 413 else grpc.StatusCode.INVALID_ARGUMENT
+    return lambda request: TAKEN if request.ByteSize() <= limit else Answer(status, code=code, keeps=False)
+
+
+@pytest.mark.parametrize("status", [413, 400])
+def test_a_span_over_the_size_that_a_collector_takes_is_cut_and_says_so(
+    collector: Collector, protocol: str, make_sink: Callable[..., CollectorSink], status: int
+) -> None:
+    collector.answer = takes_bytes(3000, status)
+    sink = make_sink(endpoint=collector.endpoint, protocol=protocol, level="audit")
+
+    outcome = sink([make_process("Pack"), large_process(big="é" * 60_000, small="tea"), make_process("Ship")])
+
+    assert (outcome.stored, outcome.rejections) == (3, [])
+    (cut,) = (span for span in collector.spans() if any(item.key == "big" for item in span.attributes))
+    found = {item.key: item.value for item in cut.attributes}
+    assert len(cut.SerializeToString()) < 3000
+    assert set(found["big"].string_value) == {"é"} and len(found["big"].string_value) == 1024
+    assert (
+        found["small"].string_value,
+        [value.string_value for value in found["audit.changed"].array_value.values],
+    ) == (
+        "tea",
+        ["big"],
+    )
+    assert len(collector.spans()) == 3
+
+
+def test_what_is_lost_in_a_span_of_too_many_attributes_is_counted(
+    collector: Collector, protocol: str, make_sink: Callable[..., CollectorSink]
+) -> None:
+    collector.answer = takes_bytes(20_000)
+    sink = make_sink(endpoint=collector.endpoint, protocol=protocol, level="audit")
+
+    outcome = sink([large_process(**{f"key {number}": "x" * 200 for number in range(500)})])
+
+    (span,) = collector.spans()
+    assert outcome.rejections == []
+    assert span.dropped_attributes_count > 400
+    assert "audit.record.id" in {item.key for item in span.attributes}
+
+
+def test_a_small_span_that_is_refused_is_not_cut(
+    collector: Collector, protocol: str, make_sink: Callable[..., CollectorSink]
+) -> None:
+    collector.answer = lambda request: refusal(protocol) if request.resource_spans else TAKEN
+    sink = make_sink(endpoint=collector.endpoint, protocol=protocol, level="audit")
+
+    (rejection,) = sink([large_process(big="x" * 20_000)]).rejections
+
+    assert rejection.reason == REFUSED
+    assert collector.asked == 2
+
+
+def test_a_span_that_is_too_large_however_it_is_cut_goes_into_quarantine(
+    collector: Collector, protocol: str, make_sink: Callable[..., CollectorSink]
+) -> None:
+    collector.answer = takes_bytes(50)
+    sink = make_sink(endpoint=collector.endpoint, protocol=protocol, level="audit")
+
+    (rejection,) = sink([large_process(big="x" * 20_000, many=["x" * 300] * 300)]).rejections
+
+    assert rejection.reason == REFUSED
+
+
 def test_what_refuses_even_an_empty_request_is_no_collector_and_nothing_is_put_aside(
     collector: Collector, protocol: str, make_sink: Callable[..., CollectorSink]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ from otel_audit.conf import conf
 from otel_audit.models import RequestAuditEvent
 from otel_audit.receiver import receive_traces, tokens
 from otel_audit.receiver.asgi import application
-from otel_audit.receiver.hashes import token_hash
+from otel_audit.receiver.hashes import certificate_hash, token_hash
 from otel_audit.receiver.tokens import Sender
 from otel_audit.signals import audit_delivery_failed
 from otel_audit.testing import AuditRecords, capture
@@ -38,7 +39,7 @@ from otel_audit_exporters.otlp_requests import MAX_BYTES, MAX_SPANS
 from otel_audit_exporters.pipeline import pipeline
 from otel_audit_exporters.trace_level import TraceLevelExporter
 from tests.exporters.spooling import spooled
-from tests.requests.doors import ASGIDoor, Door, Reply, WSGIDoor, asgi_scope, receiving, sending
+from tests.requests.doors import CLIENT, ASGIDoor, Door, Reply, WSGIDoor, asgi_scope, receiving, sending
 
 from .sending import JSON, PROTOBUF, Service, encoded, one_span, register, spans_in
 
@@ -78,6 +79,19 @@ def records() -> Iterator[AuditRecords]:
         yield found
 
 
+@pytest.fixture
+def alarms() -> Iterator[list[str]]:
+    """The reasons of the alarms."""
+    found: list[str] = []
+
+    def note(**kwargs: Any) -> None:
+        found.append(kwargs["reason"])
+
+    audit_delivery_failed.connect(note)
+    yield found
+    audit_delivery_failed.disconnect(note)
+
+
 Send = Callable[..., Reply]
 
 
@@ -114,6 +128,18 @@ def a_request() -> ExportTraceServiceRequest:
     with service.process(), service.step() as span:
         register(span)
     return service.request()
+
+
+HOUR_NS = 3_600_000_000_000
+
+
+def crowded(number: int) -> ExportTraceServiceRequest:
+    """Return a request with a process that has so many attributes, and the two of a process."""
+    request = one_span()
+    (span,) = spans_in(request)
+    for index in range(number):
+        span.attributes.add(key=f"key {index}").value.string_value = "x"
+    return request
 
 
 def reason(reply: Reply) -> tuple[int, int, str]:
@@ -324,13 +350,9 @@ def test_another_service_than_the_token_s_is_refused(send: Send, records: AuditR
     assert records.processes == []
 
 
-def test_a_record_id_that_comes_again_with_another_content_is_a_conflict(send: Send, records: AuditRecords) -> None:
-    alarms: list[str] = []
-
-    def note(**kwargs: Any) -> None:
-        alarms.append(kwargs["reason"])
-
-    audit_delivery_failed.connect(note)
+def test_a_record_id_that_comes_again_with_another_content_is_a_conflict(
+    send: Send, records: AuditRecords, alarms: list[str]
+) -> None:
     request = one_span()
     send(encoded(request, PROTOBUF))
     (span,) = spans_in(request)
@@ -338,7 +360,6 @@ def test_a_record_id_that_comes_again_with_another_content_is_a_conflict(send: S
 
     reply = send(encoded(request, PROTOBUF))
 
-    audit_delivery_failed.disconnect(note)
     assert reason(reply)[:2] == (409, 6)
     assert [row.name for row in records.processes] == ["Create product"]
     assert alarms == ["conflict"]
@@ -390,6 +411,128 @@ def test_a_body_shorter_than_it_says_is_refused(token: str) -> None:
     headers = {"Content-Type": PROTOBUF, "Authorization": f"Bearer {token}", "Content-Length": str(len(body) + 1)}
 
     assert reason(WSGIDoor().post(PATH, body, headers=headers))[0] == 400
+
+
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: one_span(start_time_unix_nano=1_000), id="a span of 1970"),
+        pytest.param(lambda: one_span(start_time_unix_nano=time.time_ns() + 2 * HOUR_NS), id="a span of the future"),
+        pytest.param(lambda: one_span(start_time_unix_nano=2**64 - 1), id="a span of 2554"),
+        pytest.param(lambda: crowded(10_000), id="10,000 attributes"),
+    ],
+)
+def test_a_span_that_no_sane_sender_sends_is_refused_with_an_alarm_and_nothing_is_written(
+    send: Send, records: AuditRecords, alarms: list[str], content_type: str, make: Callable[[], Any]
+) -> None:
+    request = a_request()
+    request.MergeFrom(make())  # what is good in it is refused with it
+
+    reply = send(encoded(request, content_type), content_type)
+
+    assert reason(reply)[:2] == (400, 3)
+    assert "Traceback" not in reason(reply)[2] and "otel_audit" not in reason(reply)[2]
+    assert (list(records), alarms) == ([], ["refused"])
+
+
+@pytest.mark.parametrize("number", [128, 1_000])
+def test_a_span_with_many_attributes_is_taken(send: Send, records: AuditRecords, number: int) -> None:
+    assert send(encoded(crowded(number - 2), PROTOBUF)).status == 200
+    assert len(records.processes) == 1
+
+
+def test_a_wrong_token_raises_the_alarm(send: Send, alarms: list[str]) -> None:
+    send(b"", Authorization="Bearer otel_audit_x")
+
+    assert alarms == ["denied"]
+
+
+# ── client certificates ─────────────────────────────────────────────────────────────────────────
+
+SUBJECT = "CN=till,O=Example"
+
+
+@pytest.fixture
+def certificate(known: dict[str, Sender]) -> dict[str, str]:
+    """The headers with which a proxy says whose certificate it has checked."""
+    known[certificate_hash(SUBJECT)] = Sender("shop", None)
+    return {"Content-Type": PROTOBUF, "X-Client-Certificate": SUBJECT}
+
+
+def behind(*proxies: str, header: str | None = "X-Client-Certificate") -> override_settings:
+    """Return settings that believe ``proxies``."""
+    audit = {"DATABASE": "audit", "TRUSTED_PROXIES": proxies, "RECEIVER_CERTIFICATE_HEADER": header}
+    return override_settings(OTEL_AUDIT=audit)
+
+
+def test_who_has_a_certificate_that_a_trusted_proxy_has_checked_is_let_in(
+    door: Door, records: AuditRecords, certificate: dict[str, str]
+) -> None:
+    with behind(CLIENT):
+        reply = door.post(PATH, encoded(a_request(), PROTOBUF), headers=certificate)
+
+    assert reply.status == 200
+    assert [row.service_name for row in records.processes] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "header", "changes"),
+    [
+        pytest.param((), "X-Client-Certificate", {}, id="no trusted proxy"),
+        pytest.param(("203.0.113.9",), "X-Client-Certificate", {}, id="another proxy"),
+        pytest.param(("203.0.113.9",), "X-Client-Certificate", {"X-Forwarded-For": "203.0.113.9"}, id="as it says"),
+        pytest.param((CLIENT,), None, {}, id="no setting"),
+        pytest.param((CLIENT,), "X-Other", {}, id="another header"),
+        pytest.param((CLIENT,), "X-Client-Certificate", {"X-Client-Certificate": "CN=bank"}, id="not known"),
+        pytest.param((CLIENT,), "X-Client-Certificate", {"X-Client-Certificate": ""}, id="empty"),
+        pytest.param((CLIENT,), "X-Client-Certificate", {"X-Client-Certificate": f"{SUBJECT},{SUBJECT}"}, id="twice"),
+        pytest.param((CLIENT,), "X-Client-Certificate", {"Authorization": "Bearer x"}, id="with a wrong token"),
+    ],
+)
+def test_nobody_else_is_let_in_by_that_header(
+    door: Door,
+    records: AuditRecords,
+    certificate: dict[str, str],
+    proxies: tuple[str, ...],
+    header: str | None,
+    changes: dict[str, str],
+) -> None:
+    with behind(*proxies, header=header):
+        reply = door.post(PATH, encoded(a_request(), PROTOBUF), headers={**certificate, **changes})
+
+    assert reason(reply)[:2] == (401, 16)
+    assert records.processes == []
+
+
+@pytest.mark.parametrize("shown", [SUBJECT, f"certificate {SUBJECT}", f"certificate%20{SUBJECT}"])
+def test_the_name_of_a_certificate_is_no_token(door: Door, certificate: dict[str, str], shown: str) -> None:
+    headers = {"Content-Type": PROTOBUF, "Authorization": f"Bearer {shown}"}
+
+    with behind(CLIENT):
+        assert door.post(PATH, encoded(a_request(), PROTOBUF), headers=headers).status == 401
+
+
+def test_a_certificate_speaks_for_its_own_service_alone(door: Door, certificate: dict[str, str]) -> None:
+    service = Service("bank")
+    with service.process():
+        pass
+
+    with behind(CLIENT):
+        assert door.post(PATH, encoded(service.request(), PROTOBUF), headers=certificate).status == 403
+
+
+def test_a_header_that_the_client_sent_beside_that_of_the_proxy_lets_nobody_in(
+    certificate: dict[str, str],
+) -> None:
+    body, reply = encoded(a_request(), PROTOBUF), Reply()
+    scope = asgi_scope("POST", PATH, headers=certificate, body=body)
+    scope["headers"] = [(b"x-client-certificate", b"CN=bank"), *scope["headers"]]
+
+    with behind(CLIENT):
+        async_to_sync(application)(scope, receiving(body), sending(reply))
+
+    assert reply.status == 401
 
 
 # ── our own trouble ─────────────────────────────────────────────────────────────────────────────

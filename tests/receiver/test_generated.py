@@ -35,7 +35,7 @@ def _known_sender(monkeypatch: pytest.MonkeyPatch) -> None:
 def send(body: bytes, content_type: str, encoding: str = "") -> Answer:
     """Send a body; what is taken has to become rows."""
     headers = {"authorization": "Bearer x", "content-type": content_type, "content-encoding": encoding}
-    exchange = Exchange(lambda name: headers.get(name, ""))
+    exchange = Exchange(lambda name: headers.get(name, ""), "127.0.0.1")
     with capture() as records:
         answer = exchange.refusal() or exchange.answer(body)
         list(records)

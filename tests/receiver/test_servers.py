@@ -2,136 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
+import gzip
 import random
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_django
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-import otel_audit
-import otel_audit_exporters
-from tests.fresh_databases import Databases, fresh_databases
+from otel_audit.ids import record_id
+from otel_audit_exporters.otlp_requests import MAX_BYTES
+from tests.fresh_databases import fresh_databases
 
-SCRIPTS = Path(__file__).parent / "site"
-START_S = 60.0
-PROCESS, STEP, REGISTRATION = (f"otel_audit_{name}auditevent" for name in ("process", "step", "registration"))
-
-
-def until(found: Callable[[], Any], timeout: float = START_S) -> bool:
-    """Wait until ``found`` returns something true."""
-    deadline = time.monotonic() + timeout
-    while not found():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-class Site:
-    """A site that receives, with a token for one service."""
-
-    def __init__(self, directory: Path, databases: Databases, service: str = "till") -> None:
-        self.directory = directory
-        self.databases = databases
-        packages = [Path(package.__file__ or "").parents[1] for package in (otel_audit, otel_audit_exporters)]
-        audit = {"DATABASE": "audit", "SPOOL_DIR": str(directory / "spool")}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_", "PYTEST_"))}
-        self.environment = {
-            **kept,
-            "PYTHONPATH": os.pathsep.join(map(str, [SCRIPTS, *packages])),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "DJANGO_SETTINGS_MODULE": "receiving_settings",
-            "HOME": str(directory),
-            "NO_PROXY": "*",
-            "RECEIVING_SETTINGS": json.dumps({"DATABASES": databases.settings, "OTEL_AUDIT": audit}),
-        }
-        self.manage("migrate", "--database", "audit", "--verbosity", "0")
-        self.token = self.manage("otel_audit", "token", "create", "--service", service).splitlines()[-1]
-
-    def manage(self, *arguments: str) -> str:
-        """Run a management command to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", "django", *arguments],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    @contextmanager
-    def running(self, listener: socket.socket, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a server until the end of the block, which kills it if it still runs.
-
-        Its listening socket is ours, so that nobody else takes the port while none runs.
-        """
-        with (self.directory / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *(word.format(fd=listener.fileno()) for word in command)],
-                cwd=self.directory,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=[listener.fileno()],
-            )
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait(START_S)
-
-    @contextmanager
-    def sending(self, listener: socket.socket, count: int) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a service that sends ``count`` processes."""
-        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/traces"
-        with (self.directory / "sent").open("ab") as sent, (self.directory / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, str(SCRIPTS / "sender.py"), endpoint, self.token, str(count)],
-                cwd=self.directory,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sent,
-                stderr=log,
-            )
-            try:
-                yield process
-            finally:
-                process.kill()
-                process.wait(START_S)
-
-    def acknowledged(self) -> list[str]:
-        """Return the names of the processes that the sender was told to be safe."""
-        return (self.directory / "sent").read_text().splitlines()
-
-    def log(self) -> str:
-        """Return what everybody wrote."""
-        return (self.directory / "log").read_text()
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Ask the audit database."""
-        return self.databases.query("audit", sql)
-
-    def drained(self) -> dict[str, Any]:
-        """Bring in what waits; return the figures."""
-        self.manage("otel_audit", "drain")
-        found: dict[str, Any] = json.loads(self.manage("otel_audit", "status", "--json"))
-        return found
+from .sending import JSON, PROTOBUF, Service, one_span, spans_in
+from .serving import PROCESS, RECEIVE, REGISTRATION, START_S, STEP, Site, until
 
 
 @pytest.fixture
@@ -148,7 +38,6 @@ def listener() -> Iterator[socket.socket]:
         yield listening
 
 
-RECEIVE = ["-m", "django", "otel_audit", "receive", "--bind", "fd://{fd}"]
 SERVERS = {
     "receive": RECEIVE,
     "gunicorn": ["-m", "gunicorn", "receiving_wsgi", "--bind", "fd://{fd}", "--threads", "2"],
@@ -195,3 +84,81 @@ def test_a_receiver_that_is_killed_costs_and_doubles_nothing_behind_a_sender_tha
     assert sorted(name for (name,) in site.query(f"SELECT name FROM {PROCESS}")) == acknowledged
     for table in (STEP, REGISTRATION):
         assert site.query(f"SELECT count(*), count(DISTINCT span_id) FROM {table}") == [(count, count)]
+
+
+def _of_till(**changes: Any) -> ExportTraceServiceRequest:
+    request = one_span(**changes)
+    for attribute in request.resource_spans[0].resource.attributes:
+        if attribute.key == "service.name":
+            attribute.value.string_value = "till"
+    return request
+
+
+def _bad_requests() -> Iterator[tuple[str, int, Any, dict[str, str]]]:
+    """Yield what a request has wrong, the status for it, its body, and the headers that differ."""
+    good = _of_till().SerializeToString()
+    far, long_ago, crowd = _of_till(start_time_unix_nano=2**63), _of_till(start_time_unix_nano=1), _of_till()
+    for number in range(10_000):
+        next(iter(spans_in(crowd))).attributes.add(key=f"key {number}").value.int_value = number
+    yield "malformed", 400, b"\xff" * 100, {}
+    yield "malformed JSON", 400, b"{", {"Content-Type": JSON}
+    yield "truncated", 400, good[:-3], {}
+    yield "truncated gzip", 400, gzip.compress(good)[:-3], {"Content-Encoding": "gzip"}
+    yield "of the future", 400, far.SerializeToString(), {}
+    yield "of 1970", 400, long_ago.SerializeToString(), {}
+    yield "with 10,000 attributes", 400, crowd.SerializeToString(), {}
+    yield "without a token", 401, good, {"Authorization": ""}
+    yield "with a wrong token", 401, good, {"Authorization": "Bearer otel_audit_x"}
+    claimed = {"Authorization": "", "X-Client-Certificate": "CN=till", "X-Forwarded-For": "203.0.113.9"}
+    yield "from a proxy, as it says", 401, good, claimed
+    yield "of another service", 403, one_span().SerializeToString(), {}
+    # Without a Content-Length, by which it would be refused, and the connection reset, while the client still writes.
+    yield "oversized", 413, iter([bytes(MAX_BYTES), b"x"]), {}
+    yield "oversized when inflated", 413, gzip.compress(bytes(MAX_BYTES + 1)), {"Content-Encoding": "gzip"}
+    yield "of another content type", 415, good, {"Content-Type": "text/plain"}
+    yield "of another encoding", 415, good, {"Content-Encoding": "br"}
+
+
+@pytest.mark.e2e
+def test_bad_requests_over_a_real_connection_are_refused_with_a_reason_and_write_nothing(
+    site: Site, listener: socket.socket
+) -> None:
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/traces"
+    usual = {"Content-Type": PROTOBUF, "Authorization": f"Bearer {site.token}"}
+    site.manage("otel_audit", "token", "create", "--service", "till", "--certificate", "CN=till")
+    identity = record_id()
+    taken, conflict = (_process_of_till(name, identity) for name in ("Sale", "Something else"))
+    with site.running(listener, RECEIVE) as process, httpx.Client(trust_env=False, timeout=START_S) as client:
+        answers = [
+            (what, status, client.post(url, content=body, headers=usual | headers))
+            for what, status, body, headers in _bad_requests()
+        ]
+        assert client.post(url, content=taken, headers=usual).status_code == 200, site.log()
+        answers.append(("with a known id", 409, client.post(url, content=conflict, headers=usual)))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(START_S) == 0, site.log()
+
+    counts = site.drained()
+
+    assert [(what, answer.status_code) for what, _, answer in answers] == [
+        (what, status) for what, status, _ in answers
+    ]
+    reasons = [_reason(answer) for _, _, answer in answers]
+    assert all(reason.endswith(".") and "Error" not in reason for reason in reasons)
+    assert (counts["stored"], counts["lost"], counts["quarantined"]) == (1, 0, 0)
+    assert "Traceback" not in site.log()
+    for alarm in ("refused", "denied", "conflict"):
+        assert f"Audit delivery: {alarm}" in site.log()
+
+
+def _process_of_till(name: str, identity: str) -> bytes:
+    service = Service("till")
+    with service.process(name, **{"audit.record.id": identity}):
+        pass
+    return service.request().SerializeToString()
+
+
+def _reason(answer: httpx.Response) -> str:
+    if answer.headers["Content-Type"] == PROTOBUF:
+        return str(Status.FromString(answer.content).message)
+    return str(answer.json()["message"])

@@ -68,6 +68,7 @@ def test_a_token_that_is_not_there_or_revoked_already_cannot_be_revoked() -> Non
 @pytest.mark.parametrize(
     "arguments",
     [("create",), ("create", "--service", " "), ("create", "--service", "a\n"), ("revoke", "x"), ()]
+    + [("create", "--service", "shop", "--certificate", name) for name in ("", " ", "CN=é", "CN=a\nb", "x" * 5000)]
     + [("create", "--service", "shop", "--rate", rate) for rate in ("0", "-1", "x", "1.5", "9" * 12)],
 )
 def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...]) -> None:
@@ -96,6 +97,54 @@ def test_a_token_is_found_until_it_is_revoked(monkeypatch: pytest.MonkeyPatch) -
     assert before is not None and before.service == "shop"
     assert senders.find("otel_audit_other") is None
     assert senders.find(text) is None
+
+
+def test_a_certificate_is_admitted_found_and_revoked_like_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "REFRESH_S", -1.0)
+    senders = Senders()
+    said = run("create", "--service", "shop", "--certificate", " CN=shop,O=Example ", "--rate", "5")
+    (entry,) = ReceiverToken.objects.all()
+
+    before = senders.find_certificate("CN=shop,O=Example")
+    run("revoke", str(entry.pk))
+    after = senders.find_certificate("CN=shop,O=Example")
+    run("create", "--service", "bank", "--certificate", "CN=shop,O=Example")
+    again = senders.find_certificate("CN=shop,O=Example")
+
+    assert before is not None and (before.service, before.rate) == ("shop", 5)
+    assert after is None
+    assert again is not None and again.service == "bank"
+    assert "CN=shop" in said[0]
+    assert "RECEIVER_CERTIFICATE_HEADER" in said[1]
+    assert "otel_audit_" not in "".join(said)
+
+
+def test_a_certificate_lets_one_service_in() -> None:
+    run("create", "--service", "shop", "--certificate", "CN=shop")
+
+    with pytest.raises(CommandError, match="by the certificate 'CN=shop' already"):
+        run("create", "--service", "bank", "--certificate", "CN=shop")
+
+
+def test_a_new_token_is_found_as_soon_as_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "NEW_S", -1.0)
+    senders = Senders()
+    senders.find(ReceiverToken.issue("shop")[1])
+    text = ReceiverToken.issue("bank")[1]
+
+    found = senders.find(text)
+
+    assert found is not None and found.service == "bank"
+
+
+def test_unknown_tokens_do_not_have_the_tokens_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(Senders, "_read", lambda self: read.append(1) or {})
+    monkeypatch.setattr(tokens, "NEW_S", 60.0)
+    senders = Senders()
+
+    assert [senders.find(f"x{number}") for number in range(50)] == [None] * 50
+    assert len(read) == 1
 
 
 def test_tokens_are_not_read_for_each_request() -> None:

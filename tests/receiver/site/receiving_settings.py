@@ -5,7 +5,7 @@ import os
 
 GIVEN = json.loads(os.environ["RECEIVING_SETTINGS"])
 
-SECRET_KEY = "a-key-for-a-receiving-site-that-is-long-enough"
+SECRET_KEY = GIVEN.get("SECRET_KEY", "a-key-for-a-receiving-site-that-is-long-enough")
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
 USE_TZ = True

@@ -1,13 +1,16 @@
-"""``python -m benchmarks [--rounds N] [--requests N] [requests] [delivery] [redaction]``: print what auditing costs."""
+"""``python -m benchmarks [--rounds N] [--requests N] [WHAT …]``: print what auditing costs.
+
+``WHAT`` is any of ``requests``, ``delivery``, ``redaction``, ``receiver``; without it, all.
+"""
 
 from __future__ import annotations
 
 import argparse
 import platform
 
-from benchmarks import delivery, redaction, requests
+from benchmarks import delivery, receiver, redaction, requests
 
-WHAT = ("requests", "delivery", "redaction")
+WHAT = ("requests", "delivery", "redaction", "receiver")
 
 
 def main() -> None:
@@ -26,6 +29,8 @@ def main() -> None:
         print(f"\nDelivery\n\n{delivery.table()}")
     if "redaction" in what:
         print(f"\nRedaction of a body, medians\n\n{redaction.table()}")
+    if "receiver" in what:
+        print(f"\nReceiving over HTTP\n\n{receiver.table()}")
 
 
 if __name__ == "__main__":

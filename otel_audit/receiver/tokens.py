@@ -108,7 +108,8 @@ class Senders:
 
         While one thread does, the others go on with what is known, if anything is.
         """
-        if not self._lock.acquire(blocking=self._source != source):
+        nothing_is_known = self._source != source or self._read_at == -math.inf
+        if not self._lock.acquire(blocking=nothing_is_known):
             return
         try:
             if self._source == source and time.monotonic() - self._asked_at <= after_s:

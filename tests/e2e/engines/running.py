@@ -61,9 +61,12 @@ class Engine:
                 self._process = subprocess.Popen(
                     self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
                 )
+        # Another program could answer at this port.
+        return self._is_answering() and self._process.poll() is None
+
+    def _is_answering(self) -> bool:
         with suppress(OSError), _LOCAL.open(self._health, timeout=5) as answer:
-            # Another program could answer at this port.
-            return answer.status == 200 and self._process.poll() is None
+            return bool(answer.status == 200)
         return False
 
     def _end(self, how: signal.Signals) -> None:

@@ -1,0 +1,66 @@
+"""A Kafka broker as a process, which a test can kill and start again on the data that it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.e2e.engines.build import KAFKA, program
+from tests.e2e.engines.running import Engine, free_port
+
+__all__ = ["Broker", "broker"]
+
+_CLUSTER = "MkU3OEVBNTcwNTJENDM2Qk"
+_LOG = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+_JAVA = ["java", _LOG, "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
+
+class Broker(Engine):
+    """A broker; ``port`` is where it takes clients."""
+
+    def __init__(self, command: Sequence[str | Path], port: int, log: Path) -> None:
+        super().__init__(command, {}, "", log)
+        self.port = port
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a Collector needs to find it."""
+        return {"KAFKA_BROKERS": json.dumps([f"127.0.0.1:{self.port}"])}
+
+    def _is_answering(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
+            return True
+        return False
+
+
+@contextmanager
+def broker(folder: Path) -> Iterator[Broker]:
+    """Run a broker, with its data in ``folder``, until the end of the block, where it is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, jars = free_port(), f"{program("kafka")}/*"
+    filled = (KAFKA / "server.properties").read_text()
+    values = {"PORT": port, "CONTROLLER_PORT": free_port(), "DATA": folder / "data"}
+    for name, value in values.items():
+        filled = filled.replace(f"@{name}@", str(value))
+    properties = folder / "server.properties"
+    properties.write_text(filled)
+    _format(jars, properties)
+    running = Broker([*_JAVA, "-cp", jars, "kafka.Kafka", properties], port, folder / "kafka.log")
+    try:
+        running.start()
+        yield running
+    finally:
+        running.kill()
+
+
+def _format(jars: str, properties: Path) -> None:
+    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER, "--config", str(properties)]
+    environment = {"PATH": os.environ["PATH"]}
+    subprocess.run(
+        ["java", _LOG, "-cp", jars, *tool], env=environment, check=True, capture_output=True, text=True, timeout=120
+    )

@@ -1,0 +1,147 @@
+"""Over Kafka into the audit trail: whoever is killed on the way, what a sender was told to be safe is there, once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import pytest_django
+
+from tests.e2e.engines.broker import Broker, broker
+from tests.e2e.engines.build import MissingProgram, program
+from tests.e2e.engines.running import Collector, collector
+from tests.fresh_databases import fresh_databases
+from tests.receiver.serving import PROCESS, RECEIVE, REGISTRATION, START_S, STEP, Site, endpoint, until
+
+#: How often each of the four is killed.
+ROUNDS = int(os.environ.get("OTEL_AUDIT_KAFKA_ROUNDS", "1"))
+#: The sender has done with them some seconds after the last kill.
+PROCESSES = 1_200 * ROUNDS
+#: A collector that is killed keeps its partitions until Kafka misses it; in production for longer.
+MISSED = "receivers: {kafka: {session_timeout: 3s, heartbeat_interval: 500ms}}"
+#: All that is waited for at most: for each kill a start, the rest for what was held up.
+ARRIVES_S = 60.0
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(180 + 120 * ROUNDS)]
+
+
+class Route:
+    """Collector, Kafka, Collector, receiver; each can be killed, and is there again at once."""
+
+    def __init__(self, site: Site, directory: Path) -> None:
+        self.site = site
+        self._directory = directory
+
+    @contextmanager
+    def running(self) -> Iterator[Route]:
+        """Run all four."""
+        with ExitStack() as stack:
+            self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            self.broker: Broker = stack.enter_context(broker(self._directory / "kafka"))
+            self.into = self._collector(stack, "kafka-in.yaml")
+            audit = {"AUDIT_ENDPOINT": endpoint(self._listener), "AUDIT_TOKEN": self.site.token}
+            self._start_receiver()
+            stack.callback(self._kill_receiver)
+            self.out = self._collector(stack, "kafka-out.yaml", audit, MISSED)
+            yield self
+
+    def kills(self) -> dict[str, Callable[[], None]]:
+        """Return what kills each of the four and starts it again."""
+        return {
+            "broker": lambda: _again(self.broker),
+            "collector before Kafka": lambda: _again(self.into),
+            "collector behind Kafka": lambda: _again(self.out),
+            "receiver": self._receiver_again,
+        }
+
+    def stop_receiver(self) -> None:
+        """Ask the receiver to stop, and wait until it has."""
+        self._receiver.send_signal(signal.SIGTERM)
+        assert self._receiver.wait(START_S) == 0, self.site.log()
+
+    def logs(self) -> str:
+        """Return what everybody wrote last."""
+        files = sorted(self._directory.rglob("*.log")) + [self.site.directory / "log"]
+        return "\n".join(f"── {file}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
+
+    def _collector(
+        self, stack: ExitStack, config: str, environment: dict[str, str] | None = None, override: str = "{}"
+    ) -> Collector:
+        folder = self._directory / config.removesuffix(".yaml")
+        folder.mkdir()
+        given = {**self.broker.environment, **(environment or {})}
+        return stack.enter_context(collector(config, folder, given, override))
+
+    def _receiver_again(self) -> None:
+        self._kill_receiver()
+        self._start_receiver()
+
+    def _start_receiver(self) -> None:
+        self._running = ExitStack()
+        self._receiver: subprocess.Popen[bytes] = self._running.enter_context(
+            self.site.running(self._listener, RECEIVE)
+        )
+
+    def _kill_receiver(self) -> None:
+        self._running.close()  # which kills it
+
+
+def _again(engine: Broker | Collector) -> None:
+    engine.kill()
+    engine.start()
+
+
+@pytest.fixture
+def route(tmp_path: Path, django_db_blocker: pytest_django.DjangoDbBlocker) -> Iterator[Route]:
+    """The whole way, with a database of its own at its end."""
+    try:
+        program("kafka"), program("collector")
+    except MissingProgram as missing:
+        pytest.skip(f"NOT TESTED: {missing}")
+    (tmp_path / "site").mkdir()
+    with fresh_databases(["default", "audit"], tmp_path / "site", django_db_blocker) as databases:
+        with Route(Site(tmp_path / "site", databases), tmp_path).running() as running:
+            yield running
+
+
+def test_broker_collectors_and_receiver_are_killed_in_turn_and_every_row_is_there_once(
+    route: Route, record_property: Callable[[str, object], None]
+) -> None:
+    site, chance = route.site, random.Random(5)
+    with site.sending(route.into.endpoint, PROCESSES) as sender:
+        for _ in range(ROUNDS):
+            for who, kill in chance.sample(sorted(route.kills().items()), 4):
+                enough = len(site.acknowledged()) + chance.randint(5, 100)
+                assert until(lambda enough=enough: len(site.acknowledged()) >= enough), f"{who}\n{route.logs()}"
+                kill()
+        assert sender.wait(START_S + PROCESSES / 20) == 0, route.logs()
+
+    acknowledged = sorted(site.acknowledged())
+    assert until(lambda: _count(site, PROCESS) >= PROCESSES and _count(site, REGISTRATION) >= PROCESSES, ARRIVES_S), (
+        _count(site, PROCESS),
+        route.logs(),
+    )
+    route.stop_receiver()
+    counts = site.drained()
+
+    record_property("acknowledged", 3 * len(acknowledged))
+    record_property("came again", counts["stored"] - 3 * PROCESSES)
+    print(f"{4 * ROUNDS} kills, {3 * len(acknowledged)} records acknowledged, {counts['stored']} received")
+    assert acknowledged == sorted(f"sale {number}" for number in range(PROCESSES))
+    assert sorted(name for (name,) in site.query(f"SELECT name FROM {PROCESS}")) == acknowledged
+    for table in (STEP, REGISTRATION):
+        assert site.query(f"SELECT count(*), count(DISTINCT span_id) FROM {table}") == [(PROCESSES, PROCESSES)]
+    linked = f"SELECT count(*) FROM {REGISTRATION} r JOIN {STEP} s ON r.step_id = s.id JOIN {PROCESS} p"
+    assert site.query(f"{linked} ON s.process_id = p.id") == [(PROCESSES,)]
+    assert (counts["lost"], counts["quarantined"], counts["pending"]) == (0, 0, 0)
+
+
+def _count(site: Site, table: str) -> int:
+    return int(site.query(f"SELECT count(*) FROM {table}")[0][0])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_django
 
@@ -18,6 +19,7 @@ from tests.e2e.engines.broker import Broker, broker
 from tests.e2e.engines.build import MissingProgram, program
 from tests.e2e.engines.running import Collector, collector
 from tests.fresh_databases import fresh_databases
+from tests.receiver.sending import PROTOBUF, Service
 from tests.receiver.serving import PROCESS, RECEIVE, REGISTRATION, START_S, STEP, Site, endpoint, until
 
 #: How often each of the four is killed.
@@ -35,22 +37,30 @@ pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(180 + 12
 class Route:
     """Collector, Kafka, Collector, receiver; each can be killed, and is there again at once."""
 
+    out: Collector
+
     def __init__(self, site: Site, directory: Path) -> None:
         self.site = site
         self._directory = directory
 
     @contextmanager
     def running(self) -> Iterator[Route]:
-        """Run all four."""
+        """Run all but what reads from Kafka."""
         with ExitStack() as stack:
             self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             self.broker: Broker = stack.enter_context(broker(self._directory / "kafka"))
             self.into = self._collector(stack, "kafka-in.yaml")
-            audit = {"AUDIT_ENDPOINT": endpoint(self._listener), "AUDIT_TOKEN": self.site.token}
             self._start_receiver()
             stack.callback(self._kill_receiver)
-            self.out = self._collector(stack, "kafka-out.yaml", audit, MISSED)
             yield self
+
+    @contextmanager
+    def reading(self, token: str) -> Iterator[None]:
+        """Run what reads from Kafka, until the end of the block; it shows ``token`` to the receiver."""
+        audit = {"AUDIT_ENDPOINT": endpoint(self._listener), "AUDIT_TOKEN": token}
+        with ExitStack() as stack:
+            self.out = self._collector(stack, "kafka-out.yaml", audit, MISSED)
+            yield
 
     def kills(self) -> dict[str, Callable[[], None]]:
         """Return what kills each of the four and starts it again."""
@@ -68,14 +78,14 @@ class Route:
 
     def logs(self) -> str:
         """Return what everybody wrote last."""
-        files = sorted(self._directory.rglob("*.log")) + [self.site.directory / "log"]
+        files = [*sorted(self._directory.rglob("*.log")), self.site.directory / "log"]
         return "\n".join(f"── {file}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
 
     def _collector(
         self, stack: ExitStack, config: str, environment: dict[str, str] | None = None, override: str = "{}"
     ) -> Collector:
         folder = self._directory / config.removesuffix(".yaml")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         given = {**self.broker.environment, **(environment or {})}
         return stack.enter_context(collector(config, folder, given, override))
 
@@ -106,34 +116,28 @@ def route(tmp_path: Path, django_db_blocker: pytest_django.DjangoDbBlocker) -> I
     except MissingProgram as missing:
         pytest.skip(f"NOT TESTED: {missing}")
     (tmp_path / "site").mkdir()
-    with fresh_databases(["default", "audit"], tmp_path / "site", django_db_blocker) as databases:
-        with Route(Site(tmp_path / "site", databases), tmp_path).running() as running:
-            yield running
+    with (
+        fresh_databases(["default", "audit"], tmp_path / "site", django_db_blocker) as databases,
+        Route(Site(tmp_path / "site", databases), tmp_path).running() as running,
+    ):
+        yield running
 
 
-def test_broker_collectors_and_receiver_are_killed_in_turn_and_every_row_is_there_once(
-    route: Route, record_property: Callable[[str, object], None]
-) -> None:
+def test_broker_collectors_and_receiver_are_killed_in_turn_and_every_row_is_there_once(route: Route) -> None:
     site, chance = route.site, random.Random(5)
-    with site.sending(route.into.endpoint, PROCESSES) as sender:
+    with route.reading(site.token), site.sending(route.into.endpoint, PROCESSES) as sender:
         for _ in range(ROUNDS):
             for who, kill in chance.sample(sorted(route.kills().items()), 4):
                 enough = len(site.acknowledged()) + chance.randint(5, 100)
                 assert until(lambda enough=enough: len(site.acknowledged()) >= enough), f"{who}\n{route.logs()}"
                 kill()
         assert sender.wait(START_S + PROCESSES / 20) == 0, route.logs()
-
-    acknowledged = sorted(site.acknowledged())
-    assert until(lambda: _count(site, PROCESS) >= PROCESSES and _count(site, REGISTRATION) >= PROCESSES, ARRIVES_S), (
-        _count(site, PROCESS),
-        route.logs(),
-    )
+        _assert_arrived(route, PROCESSES)
     route.stop_receiver()
     counts = site.drained()
 
-    record_property("acknowledged", 3 * len(acknowledged))
-    record_property("came again", counts["stored"] - 3 * PROCESSES)
-    print(f"{4 * ROUNDS} kills, {3 * len(acknowledged)} records acknowledged, {counts['stored']} received")
+    print(f"{4 * ROUNDS} kills, {3 * PROCESSES} records acknowledged, {counts['stored']} received")
+    acknowledged = sorted(site.acknowledged())
     assert acknowledged == sorted(f"sale {number}" for number in range(PROCESSES))
     assert sorted(name for (name,) in site.query(f"SELECT name FROM {PROCESS}")) == acknowledged
     for table in (STEP, REGISTRATION):
@@ -141,6 +145,46 @@ def test_broker_collectors_and_receiver_are_killed_in_turn_and_every_row_is_ther
     linked = f"SELECT count(*) FROM {REGISTRATION} r JOIN {STEP} s ON r.step_id = s.id JOIN {PROCESS} p"
     assert site.query(f"{linked} ON s.process_id = p.id") == [(PROCESSES,)]
     assert (counts["lost"], counts["quarantined"], counts["pending"]) == (0, 0, 0)
+
+
+def test_what_the_receiver_refuses_waits_in_kafka_until_the_cause_is_put_right(route: Route) -> None:
+    site = route.site
+    with site.sending(route.into.endpoint, 20) as sender:
+        assert sender.wait(START_S) == 0, route.logs()
+    with route.reading("otel_audit_of-another-time"):
+        assert until(lambda: "pausing partition" in route.out.log), route.logs()
+    assert _count(site, PROCESS) == 0
+
+    with route.reading(site.token):
+        _assert_arrived(route, 20)
+
+    assert site.query(f"SELECT count(*), count(DISTINCT name) FROM {PROCESS}") == [(20, 20)]
+
+
+def test_what_is_larger_than_a_kafka_record_goes_there_in_parts_but_for_a_span_that_is(route: Route) -> None:
+    answers = [_send(route.into.endpoint, *sizes) for sizes in [(400_000, 400_000, 400_000), (1_100_000,)]]
+
+    with route.reading(route.site.token):
+        _assert_arrived(route, 3, registrations=0)
+
+    assert answers == [200, 503]
+
+
+def _send(url: str, *sizes: int) -> int:
+    """Send processes with so much text each in one request; return the status of the answer."""
+    service = Service("till")
+    for size in sizes:
+        with service.process(note="x" * size):
+            pass
+    body = service.request().SerializeToString()
+    return httpx.post(url, content=body, headers={"Content-Type": PROTOBUF}, trust_env=False, timeout=60).status_code
+
+
+def _assert_arrived(route: Route, processes: int, registrations: int | None = None) -> None:
+    wanted = (processes, processes if registrations is None else registrations)
+    tables = (PROCESS, REGISTRATION)
+    arrived = until(lambda: tuple(_count(route.site, table) for table in tables) == wanted, ARRIVES_S)
+    assert arrived, f"{[_count(route.site, table) for table in tables]} of {wanted}\n{route.logs()}"
 
 
 def _count(site: Site, table: str) -> int:

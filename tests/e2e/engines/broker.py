@@ -42,7 +42,7 @@ class Broker(Engine):
 def broker(folder: Path) -> Iterator[Broker]:
     """Run a broker, with its data in ``folder``, until the end of the block, where it is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    port, jars = free_port(), f"{program("kafka")}/*"
+    port, jars = free_port(), f"{program('kafka')}/*"
     filled = (KAFKA / "server.properties").read_text()
     values = {"PORT": port, "CONTROLLER_PORT": free_port(), "DATA": folder / "data"}
     for name, value in values.items():

@@ -69,7 +69,9 @@ def _build_collector(folder: Path) -> Path:
 
 
 def _build_jaeger(folder: Path) -> Path:
-    _run([_find_go(), "install", *_FLAGS, f"github.com/jaegertracing/jaeger/cmd/all-in-one@v{JAEGER}"], GOBIN=str(folder))
+    _run(
+        [_find_go(), "install", *_FLAGS, f"github.com/jaegertracing/jaeger/cmd/all-in-one@v{JAEGER}"], GOBIN=str(folder)
+    )
     return folder / "all-in-one"
 
 

@@ -16,8 +16,7 @@ import pytest
 import pytest_django
 
 from tests.e2e.engines.broker import Broker, broker
-from tests.e2e.engines.build import MissingProgram, program
-from tests.e2e.engines.running import Collector, collector
+from tests.e2e.engines.running import Collector, collector, wanted
 from tests.fresh_databases import fresh_databases
 from tests.receiver.sending import PROTOBUF, Service
 from tests.receiver.serving import PROCESS, RECEIVE, REGISTRATION, START_S, STEP, Site, endpoint, until
@@ -111,10 +110,8 @@ def _again(engine: Broker | Collector) -> None:
 @pytest.fixture
 def route(tmp_path: Path, django_db_blocker: pytest_django.DjangoDbBlocker) -> Iterator[Route]:
     """The whole way, with a database of its own at its end."""
-    try:
-        program("kafka"), program("collector")
-    except MissingProgram as missing:
-        pytest.skip(f"NOT TESTED: {missing}")
+    for name in ("kafka", "collector"):
+        wanted(name)
     (tmp_path / "site").mkdir()
     with (
         fresh_databases(["default", "audit"], tmp_path / "site", django_db_blocker) as databases,

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.e2e.engines.build import KAFKA, program
-from tests.e2e.engines.running import Engine, free_port
+from tests.e2e.engines.build import KAFKA
+from tests.e2e.engines.running import Engine, free_port, wanted
 
 __all__ = ["Broker", "broker"]
 
@@ -42,7 +42,7 @@ class Broker(Engine):
 def broker(folder: Path) -> Iterator[Broker]:
     """Run a broker, with its data in ``folder``, until the end of the block, where it is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    port, jars = free_port(), f"{program('kafka')}/*"
+    port, jars = free_port(), f"{wanted('kafka')}/*"
     filled = (KAFKA / "server.properties").read_text()
     values = {"PORT": port, "CONTROLLER_PORT": free_port(), "DATA": folder / "data"}
     for name, value in values.items():

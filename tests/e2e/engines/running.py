@@ -21,7 +21,7 @@ import pytest
 from tests.e2e.engines.build import MissingProgram, program
 from tests.e2e.shop import until
 
-__all__ = ["CONFIGS", "Engine", "JaegerQuery", "collector", "free_port", "jaeger", "validate"]
+__all__ = ["CONFIGS", "Engine", "JaegerQuery", "collector", "free_port", "jaeger", "validate", "wanted"]
 
 CONFIGS = Path(__file__).parents[3] / "collector-config"
 START_S = 60.0
@@ -133,7 +133,7 @@ def collector(
         f"extensions: {{health_check: {{endpoint: '127.0.0.1:{health}'}}}}",
         override,
     )
-    command: list[str | Path] = [_wanted("collector"), "--config", CONFIGS / config]
+    command: list[str | Path] = [wanted("collector"), "--config", CONFIGS / config]
     command += [word for text in ports for word in ("--config", f"yaml:{text}")]
     given = {"QUEUE_DIR": str(folder / "queue"), **(environment or {})}
     engine = Collector(command, given, f"http://127.0.0.1:{health}/", folder / "collector.log")
@@ -147,7 +147,7 @@ def collector(
 def jaeger(folder: Path) -> Iterator[JaegerQuery]:
     """Run a Jaeger that keeps its traces in memory until the end of the block."""
     ports = {flag: free_port() for flag in _JAEGER_PORTS}
-    command: list[str | Path] = [_wanted("jaeger"), "--memory.max-traces=1000000", "--collector.otlp.enabled=true"]
+    command: list[str | Path] = [wanted("jaeger"), "--memory.max-traces=1000000", "--collector.otlp.enabled=true"]
     command += [f"--{flag}={f'127.0.0.1:{port}' if 'host-port' in flag else port}" for flag, port in ports.items()]
     health = f"http://127.0.0.1:{ports['admin.http.host-port']}/"
     # With its own tracing it waits ten seconds for itself when it stops.
@@ -176,7 +176,7 @@ _JAEGER_PORTS = (
 def validate(config: Path) -> subprocess.CompletedProcess[str]:
     """Let the Collector itself check a file."""
     return subprocess.run(
-        [_wanted("collector"), "validate", "--config", config],
+        [wanted("collector"), "validate", "--config", config],
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
@@ -185,7 +185,7 @@ def validate(config: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _wanted(name: str) -> Path:
+def wanted(name: str) -> Path:
     """Return the program; without it the test is skipped."""
     try:
         return program(name)

@@ -18,7 +18,7 @@ demo: $(VENV)/demo.stamp ## run the demo shop and show its audit trail (ARGS=--o
 test: $(VENV)/dev.stamp ## run the whole test suite (ARGS=… goes to pytest)
 	$(IN_VENV)python -m pytest $(ARGS)
 
-engines: | python ## build the Collector and Jaeger that tests/e2e runs against, into .engines (once, minutes)
+engines: | python ## build the Collector, Jaeger and Kafka that tests/e2e runs against, into .engines (once, minutes)
 	@"$(FOUND)" tests/e2e/engines/build.py
 
 faults: $(VENV)/dev.stamp ## kill real servers 1,000 times, stop their database for 20,000 requests (KILLS=… REQUESTS=…)

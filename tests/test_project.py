@@ -268,6 +268,25 @@ def test_the_default_profile_brings_collector_and_jaeger() -> None:
     assert {name for name, service in services() if service.get("profiles") == ["jaeger"]} == {"collector", "jaeger"}
 
 
+def test_the_profile_kafka_brings_broker_collectors_and_receiver() -> None:
+    found = {name for name, service in services() if service.get("profiles") == ["kafka"]}
+
+    assert found == {"kafka", "kafka-in", "kafka-out", "receiver-token", "receiver"}
+
+
+def test_what_reads_from_kafka_shows_the_token_that_was_made_to_the_address_that_the_receiver_has() -> None:
+    known = dict(services())
+    out = known["kafka-out"]
+
+    bound = known["receiver"]["command"][-1]
+
+    assert out["environment"]["AUDIT_ENDPOINT"] == f"http://receiver:{bound.rpartition(':')[2]}/v1/traces"
+    overlay = re.search(r"Bearer \$\$\{file:(\S+)\}$", out["command"][-1])
+    assert overlay is not None
+    assert f"> {overlay[1]}\n" in known["receiver-token"]["command"][-1]
+    assert out["environment"]["KAFKA_BROKERS"] == known["kafka-in"]["environment"]["KAFKA_BROKERS"] == '["kafka:9092"]'
+
+
 def test_the_shop_sends_its_spans_to_a_port_that_the_collector_opens() -> None:
     known = dict(services())
     endpoint = known["shop"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
@@ -279,7 +298,7 @@ def test_the_shop_sends_its_spans_to_a_port_that_the_collector_opens() -> None:
 
 
 def test_services_cannot_write_outside_their_volumes() -> None:
-    own_image = {name: service for name, service in services() if name != "audit-database"}
+    own_image = {name: service for name, service in services() if name not in ("audit-database", "kafka")}
 
     assert [name for name, service in own_image.items() if service.get("read_only") is not True] == []
 

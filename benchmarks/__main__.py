@@ -1,6 +1,6 @@
 """``python -m benchmarks [--rounds N] [--requests N] [WHAT …]``: print what auditing costs.
 
-``WHAT`` is any of ``requests``, ``delivery``, ``redaction``, ``receiver``; without it, all.
+``WHAT`` is any of ``requests``, ``delivery``, ``redaction``, ``receiver``, ``forwarding``; without it, all.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import platform
 
-from benchmarks import delivery, receiver, redaction, requests
+from benchmarks import delivery, forwarding, receiver, redaction, requests
 
-WHAT = ("requests", "delivery", "redaction", "receiver")
+WHAT = ("requests", "delivery", "redaction", "receiver", "forwarding")
 
 
 def main() -> None:
@@ -29,6 +29,8 @@ def main() -> None:
         print(f"\nDelivery\n\n{delivery.table()}")
     if "redaction" in what:
         print(f"\nRedaction of a body, medians\n\n{redaction.table()}")
+    if "forwarding" in what:
+        print(f"\nForwarding\n\n{forwarding.table(arguments.rounds, arguments.requests)}")
     if "receiver" in what:
         print(f"\nReceiving over HTTP\n\n{receiver.table()}")
 

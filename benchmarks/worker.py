@@ -1,8 +1,9 @@
 """The demo shop in one process and one variant; sends itself requests on command and answers with microseconds.
 
 Run as a script by the interpreter of the variant, so it imports nothing of ``otel_audit`` by itself. Reads lines
-``SCENARIO COUNT`` from standard input and answers each with a JSON line ``{"wall_us": [...], "cpu_us": float}``:
-the duration of each request, and the CPU time of the whole process for one request, storing its records included.
+``SCENARIO COUNT`` from standard input and answers each with a JSON line
+``{"wall_us": [...], "thread_us": [...], "cpu_us": float}``: the duration of each request, what its thread computed for
+it, and the CPU time of the whole process for one request, storing its records included.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from pathlib import Path
 from typing import Any
 
 BARE, OTEL, ON_TOP, LEAN, ANCESTOR = VARIANTS = ("bare", "otel", "otel+audit", "audit", "drf-audit-trail")
+#: As "audit", and spans go to the collector that ``BENCHMARK_COLLECTOR`` names; only `benchmarks.forwarding` has these.
+FORWARDED, DURABLE = FORWARDING = ("audit+otlp", "audit+otlp durable")
+AUDITED = (ON_TOP, LEAN, *FORWARDING)
 SECONDS_TO_STORE = 30.0
 
 
 def configure(variant: str) -> None:
     """Make the shop's settings those of the variant, before Django reads them."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "demo"))
+    # In place of this folder, whose requests.py is not what OpenTelemetry's exporter imports by that name.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent / "demo")
     import shop.settings as settings  # type: ignore[import-not-found]  # it is on the path now
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -32,7 +37,9 @@ def configure(variant: str) -> None:
     settings.ALLOWED_HOSTS = ["testserver"]
     for database in settings.DATABASES.values():
         database["CONN_MAX_AGE"] = None  # as in production: opening SQLite anew costs more than all the rest
-    if variant not in (ON_TOP, LEAN):
+    if variant in FORWARDING:
+        settings.OTEL_AUDIT["OTLP"] = {"endpoint": os.environ["BENCHMARK_COLLECTOR"], "durable": variant == DURABLE}
+    if variant not in AUDITED:
         settings.INSTALLED_APPS.remove("otel_audit")
         settings.MIDDLEWARE.remove("otel_audit.middleware.AuditMiddleware")
         settings.DATABASE_ROUTERS = []
@@ -90,22 +97,23 @@ class Shop:
     def run(self, scenario: str, requests: int) -> dict[str, Any]:
         """Send ``requests`` requests of one scenario."""
         environs = [self.environ(scenario) for _ in range(requests)]
-        walls = []
+        walls, threads = [], []
         cpu = time.process_time()
         for environ in environs:
-            began = time.perf_counter()
+            began, thread = time.perf_counter(), time.thread_time()
             response = self.application(environ, _start_response)
             for _ in response:
                 pass
             response.close()
+            threads.append((time.thread_time() - thread) * 1e6)
             walls.append((time.perf_counter() - began) * 1e6)
         self.store()
         cpu = (time.process_time() - cpu) * 1e6 / requests
-        return {"wall_us": walls, "cpu_us": cpu}
+        return {"wall_us": walls, "thread_us": threads, "cpu_us": cpu}
 
     def store(self) -> None:
         """Wait until the records of this variant are in the audit database."""
-        if self.variant in (ON_TOP, LEAN):
+        if self.variant in AUDITED:
             import otel_audit
 
             left = otel_audit.flush(SECONDS_TO_STORE)

@@ -95,8 +95,15 @@ def insert_new(model: type[Model], rows: Sequence[Model], alias: str) -> bool:
     connection = connections[alias]
     columns = _columns(model)
     parameters = [_prepared(columns, row, connection) for row in rows]
+    head, values, tail = _insert_statement(model, alias)
     with connection.cursor() as cursor:
-        cursor.executemany(_insert_statement(model, alias), parameters)
+        mogrify = getattr(cursor.cursor, "mogrify", None) if connection.vendor == "postgresql" else None
+        if mogrify is None:
+            cursor.executemany(f"{head}{values}{tail}", parameters)
+        else:
+            # As psycopg's executemany sends a statement for each row, which PostgreSQL reads and plans each time.
+            written = (mogrify(values, row) for row in parameters)
+            cursor.execute(f"{head}{', '.join(written)}{tail}")
         # MySQL counts a row that was there like a new one, as Django asks it for the rows found.
         return connection.vendor != "mysql" and cursor.rowcount == len(rows)
 
@@ -147,7 +154,8 @@ def _ready_type(field: Any) -> type | None:
     return float if isinstance(field, models.FloatField) else None
 
 
-def _insert_statement(model: type[Model], alias: str) -> str:
+def _insert_statement(model: type[Model], alias: str) -> tuple[str, str, str]:
+    """Return what stands before the values of the rows, the values of one, and what stands behind."""
     connection = connections[alias]
     quote = connection.ops.quote_name
     columns = [quote(str(field.column)) for field in model._meta.concrete_fields]
@@ -159,7 +167,7 @@ def _insert_statement(model: type[Model], alias: str) -> str:
     values = ", ".join(["%s"] * len(columns))
     # Names of our own tables and columns; every value is a parameter.
     table = quote(model._meta.db_table)
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) {on_conflict}"  # noqa: S608
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ", f"({values})", f" {on_conflict}"
 
 
 def _code(error: BaseException) -> int | str | None:

@@ -78,12 +78,18 @@ def site_tracer() -> Tracer:
 
 
 def unwatched_provider() -> TracerProvider | None:
-    """Return the provider that `site_tracer` found where no processor but ours gets its spans now, else None."""
+    """Return the provider that `site_tracer` found where no processor looks at the span of a request now, else None.
+
+    Ours alone does, and what forwards durably leaves that span to the spool.
+    """
     site = _state.site
     if type(site) is not TracerProvider or type(_state.site_tracer) is not SdkTracer:
         return None
     processors = _processors(site)
-    return site if len(processors) == 1 and type(processors[0]) is _state.processor else None
+    ours = _state.processor
+    if not processors or type(processors[0]) is not ours:
+        return None
+    return site if all(getattr(one, "leaves_requests_out", False) for one in processors[1:]) else None
 
 
 def private_tracer() -> Tracer:

@@ -96,6 +96,9 @@ def bare_exporter() -> tuple[str, Any]:
 class _OrdinarySpans(BatchSpanProcessor):
     """Forwards, as best effort, what is no record of the audit trail: queries, calls to other services."""
 
+    #: Read by `otel_audit.provider`: nobody misses the SDK's span of a request.
+    leaves_requests_out = True
+
     def on_end(self, span: ReadableSpan) -> None:
         """Queue an ordinary span."""
         if not _is_of_the_trail(span):

@@ -1,7 +1,7 @@
 """What forwarding spans to a collector adds to an audited request, interleaved as in `benchmarks.requests`.
 
-The request waits for its own thread alone: so what counts is the CPU time of that thread. The collector is a process of
-its own that answers at once.
+The request waits for its own thread alone: so what counts is the CPU time of that thread, with ``DRAIN="external"``, so
+that no other one takes the interpreter from it meanwhile. The collector is a process of its own that answers at once.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _insert_statement(model: type[Model], alias: str) -> tuple[str, str, str]:
     values = ", ".join(["%s"] * len(columns))
     # Names of our own tables and columns; every value is a parameter.
     table = quote(model._meta.db_table)
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ", f"({values})", f" {on_conflict}"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ", f"({values})", f" {on_conflict}"  # noqa: S608
 
 
 def _code(error: BaseException) -> int | str | None:

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import otel_audit
 import otel_audit_exporters
 from tests.fresh_databases import Databases
 
-__all__ = ["PROCESS", "RECEIVE", "REGISTRATION", "START_S", "STEP", "Site", "endpoint", "until"]
+__all__ = ["PROCESS", "RECEIVE", "REGISTRATION", "START_S", "STEP", "Site", "endpoint", "listener", "until"]
 
 SCRIPTS = Path(__file__).parent / "site"
 START_S = 60.0
@@ -158,3 +160,10 @@ class Site:
 def endpoint(listener: socket.socket) -> str:
     """Return where the receiver behind ``listener`` takes spans."""
     return f"http://127.0.0.1:{listener.getsockname()[1]}/v1/traces"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A socket that listens, whether a server runs or not."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening

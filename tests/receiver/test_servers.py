@@ -21,7 +21,9 @@ from otel_audit_exporters.otlp_requests import MAX_BYTES
 from tests.fresh_databases import fresh_databases
 
 from .sending import JSON, PROTOBUF, Service, one_span, spans_in
-from .serving import PROCESS, RECEIVE, REGISTRATION, START_S, STEP, Site, until
+from .serving import PROCESS, RECEIVE, REGISTRATION, START_S, STEP, Site, listener, until
+
+__all__ = ["listener"]
 
 
 @pytest.fixture
@@ -29,13 +31,6 @@ def site(tmp_path: Path, django_db_blocker: pytest_django.DjangoDbBlocker) -> It
     """A site with databases of its own."""
     with fresh_databases(["default", "audit"], tmp_path, django_db_blocker) as databases:
         yield Site(tmp_path, databases)
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """A socket that listens, whether a server runs or not."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening
 
 
 SERVERS = {

@@ -42,9 +42,11 @@ AUDIT_RECEIVER: Final = "audit.receiver"  # bool: the request brought spans to o
 AUDIT_SINK: Final = "audit.sink"  # "database" | "otlp"
 
 # ── facts that have no column: keys of ``extra_informations``, never attributes of a span ───────
-SESSION_ID: Final = "session.id"  # a keyed hash, the same for a sign-in and what follows it; never the session's key
+SESSION_ID: Final = "session.id"  # a keyed hash, the same for a sign-in and what follows it; never a session's key
 AUDIT_IMPERSONATOR_ID: Final = "audit.impersonator.id"  # primary key of who really acts, in another user's session
 AUDIT_IMPERSONATOR_NAME: Final = "audit.impersonator.name"  # where it is known without a query
+AUDIT_REFRESH_ID: Final = "audit.refresh.id"  # a keyed hash of the refresh token that was given out or shown
+AUDIT_REFRESH_NEXT_ID: Final = "audit.refresh.next_id"  # the same of the one that replaces it
 AUDIT_UNTRUSTED_FORWARDED_FOR: Final = "audit.untrusted.x-forwarded-for"  # the header as it came, redacted and cut
 AUDIT_UNTRUSTED_FORWARDED: Final = "audit.untrusted.forwarded"  # the same for RFC 7239's header
 

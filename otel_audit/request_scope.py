@@ -70,6 +70,7 @@ class RequestScope(Scope):
     refused: Any = None  # the user whom an authentication backend has turned away
     locked_out = False  # a lock after too many failed attempts has refused the latest one
     tee: TeeStream | None = None
+    tokens: list[Any] | None = None  # made or loaded on the way; see `otel_audit.integrations.tokens`
     _user_at_view: Any = None
     _actor: Actor | None = None
     groups: frozenset[str] | None = None  # of who acts, where a rule of the policy asks for them

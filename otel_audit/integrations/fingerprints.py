@@ -1,4 +1,4 @@
-"""Keyed hashes of what a client holds: a session's key, a token's identity. Nothing leads back from them.
+"""Fingerprints of tokens: keyed hashes of their identity, from which nothing leads back to a token.
 
 A token's identity is what it says itself: SimpleJWT's claim ``sid``, where the site puts one into its refresh tokens
 and so into all that is made of them, else ``jti``, which each token has of its own; a row of REST framework's has its
@@ -7,32 +7,21 @@ key. Where two tokens have nothing in common, two fingerprints say so.
 
 from __future__ import annotations
 
-import hmac
 import sys
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from hashlib import sha256
 from typing import Any, Final
 
-from django.conf import settings
 from django.db.models import Model
-from django.utils.encoding import force_bytes
 
-__all__ = ["SESSION_CLAIM", "fingerprint", "jwt_fingerprint", "jwt_type", "only_fingerprint", "token_fingerprint"]
+from otel_audit.keyed import fingerprint
 
-#: Hexadecimal digits of a fingerprint: 128 bits.
-_LENGTH: Final = 32
-_SALT: Final = b"otel_audit.session"
+__all__ = ["SESSION_CLAIM", "jwt_fingerprint", "jwt_type", "only_fingerprint", "token_fingerprint"]
+
 #: OpenID Connect's name for a session.
 SESSION_CLAIM: Final = "sid"
 #: Of what kind a fingerprint is, so that none is taken for one of another.
 _JWT: Final = "jwt:"
 _ROW: Final = "token:"
-
-
-def fingerprint(secret: str) -> str:
-    """Return the keyed hash of a secret, 32 hexadecimal digits."""
-    return hmac.digest(_key(settings.SECRET_KEY), secret.encode("utf-8", "surrogatepass"), "sha256").hex()[:_LENGTH]
 
 
 def token_fingerprint(token: Any) -> str | None:
@@ -82,8 +71,3 @@ def _claims(token: Any) -> Mapping[str, Any] | None:
         return None
     claims = getattr(token, "payload", None)
     return claims if isinstance(claims, Mapping) else None
-
-
-@lru_cache(maxsize=2)
-def _key(secret: str | bytes) -> bytes:
-    return sha256(_SALT + force_bytes(secret)).digest()

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from otel_audit import attributes as keys
-from otel_audit.integrations.fingerprints import fingerprint, token_fingerprint
+from otel_audit.integrations.fingerprints import token_fingerprint
 from otel_audit.integrations.tokens import row_fingerprint
+from otel_audit.keyed import fingerprint
 from otel_audit.own_facts import add_own
 from otel_audit.request_scope import RequestScope, described
 

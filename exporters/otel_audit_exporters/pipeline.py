@@ -456,8 +456,7 @@ class Pipeline:
                 self._lose(rejection.reason, 1)
                 continue
             put_aside(conf.spool_dir, conf.fingerprint, payloads[rejection.index], rejection.reason, rejection.error)
-            if conf.delivery != "spool":  # else it is counted on disk
-                self.counts["quarantined"] += 1
+            self.counts["put aside"] += 1  # as the books say, too
 
     def _keep(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -486,7 +485,7 @@ class Pipeline:
 
     def _emitted(self) -> int:
         """Return how many records this process has captured, for a reader of metrics; it begins anew with a spool."""
-        beside = sum(self.counts[key] for key in ("written", "quarantined", "lost")) + len(self._held)
+        beside = sum(self.counts[key] for key in ("written", "put aside", "lost")) + len(self._held)
         return beside + (self._spool.records if self._spool is not None else 0)
 
     def _depths(self) -> list[tuple[str, int]]:

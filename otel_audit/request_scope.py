@@ -255,7 +255,7 @@ def _is_user(user: Any) -> bool:
     """Whether ``user`` can be asked who it is: a view may put anything in its place."""
     try:
         return hasattr(user, "is_authenticated")
-    except Exception:  # a foreign property may raise anything
+    except BaseException:  # a foreign property may raise anything, also what ends a process
         return False
 
 
@@ -271,5 +271,5 @@ def described(user: Any) -> Actor | None:
             key = getattr(user, "pk", None)
         name = str(user.get_username() if hasattr(user, "get_username") else user)
         return Actor(None if key is None else str(key), name, keys.ACTOR_USER)
-    except Exception:  # a foreign user object may raise anything: then it is not known who acts
+    except BaseException:  # a foreign user object may raise anything: then it is not known who acts
         return None

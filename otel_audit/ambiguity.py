@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, Final
 
-from otel_audit.automaton import Automaton, TooInvolvedError
+from otel_audit.automaton import Automaton, TooInvolvedError, Work
 
 __all__ = ["TooInvolvedError", "is_catastrophic"]
 
@@ -35,9 +35,9 @@ def is_catastrophic(tree: Any, longest: int) -> bool:
     Raises:
         TooInvolvedError: it is too large to tell.
     """
-    waiting, seen, visits = [tree], set(), count()
+    waiting, seen, visits, work = [tree], set(), count(), Work()
     while waiting:
-        automaton = Automaton(waiting.pop())
+        automaton = Automaton(waiting.pop(), work)
         for part in automaton.apart:
             if repr(part) not in seen:
                 seen.add(repr(part))

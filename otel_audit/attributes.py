@@ -41,10 +41,12 @@ AUDIT_RECEIVER: Final = "audit.receiver"  # bool: the request brought spans to o
 # ── metrics of the audit trail itself ───────────────────────────────────────────────────────────
 AUDIT_SINK: Final = "audit.sink"  # "database" | "otlp"
 
-# ── facts that have no column: keys of ``extra_informations``, never attributes of a span ───────
-SESSION_ID: Final = "session.id"  # a keyed hash, the same for a sign-in and what follows it; never the session's key
+# ── facts beside the span, keys of ``extra_informations``; the session has a column and is on the span, too ──
+SESSION_ID: Final = "session.id"  # a keyed hash, the same for a sign-in and what follows it; never a session's key
 AUDIT_IMPERSONATOR_ID: Final = "audit.impersonator.id"  # primary key of who really acts, in another user's session
 AUDIT_IMPERSONATOR_NAME: Final = "audit.impersonator.name"  # where it is known without a query
+AUDIT_REFRESH_ID: Final = "audit.refresh.id"  # a keyed hash of the refresh token that was given out or shown
+AUDIT_REFRESH_NEXT_ID: Final = "audit.refresh.next_id"  # the same of the one that replaces it
 AUDIT_UNTRUSTED_FORWARDED_FOR: Final = "audit.untrusted.x-forwarded-for"  # the header as it came, redacted and cut
 AUDIT_UNTRUSTED_FORWARDED: Final = "audit.untrusted.forwarded"  # the same for RFC 7239's header
 
@@ -79,7 +81,8 @@ CLIENT_ADDRESS: Final = "client.address"
 NETWORK_PEER_ADDRESS: Final = "network.peer.address"
 USER_AGENT_ORIGINAL: Final = "user_agent.original"
 USER_ID: Final = "user.id"  # read only, of services that send to our receiver
-USER_HASH: Final = "user.hash"
+USER_HASH: Final = "user.hash"  # a keyed hash of the actor's key
+CODE_FUNCTION_NAME: Final = "code.function.name"  # of the view
 USER_NAME: Final = "user.name"
 ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"

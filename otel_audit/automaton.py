@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from re import _compiler, _constants, _parser  # type: ignore[attr-defined]  # private; there is no other
 from typing import Any, Final
 
-__all__ = ["Automaton", "TooInvolvedError"]
+__all__ = ["Automaton", "TooInvolvedError", "Work"]
 
 #: A repetition with at most so many rounds is written out; one with more counts as one without end.
 _WRITTEN_OUT: Final = 8
@@ -41,10 +41,56 @@ class _Part:
     last: dict[int, int] = field(default_factory=dict)
 
 
-class Automaton:
-    """The places of the characters of an expression, what each can read, and which can follow in how many ways."""
+class Work:
+    """The work on one expression so far, and what each of its characters can read, which is found out once."""
 
-    def __init__(self, tree: Any) -> None:
+    def __init__(self) -> None:
+        self._done = 0
+        self._bits: dict[tuple[Any, str], int] = {}
+
+    def count(self) -> None:
+        """Count a step.
+
+        Raises:
+            TooInvolvedError: there were too many.
+        """
+        self._done += 1
+        if self._done > _MAX_WORK:
+            raise TooInvolvedError
+
+    def bits(self, state: Any, code: Any, argument: Any) -> int:
+        """Return which of the probed characters are read, as bits."""
+        self.count()
+        key = (code, repr(argument))
+        if (found := self._bits.get(key)) is None:
+            found = self._bits[key] = _bits(state, code, argument)
+        return found
+
+    def bits_of_any(self, inner: Any, state: Any) -> int:
+        """Return what an atomic part can read: any character of it."""
+        if isinstance(inner, int):
+            return (1 << len(_PROBES)) - 1
+        bits = 0
+        for code, argument in inner:
+            if code in _CHARACTERS:
+                bits |= self.bits(state, code, argument)
+            elif code is _constants.BRANCH:
+                for way in argument[1]:
+                    bits |= self.bits_of_any(way, state)
+            elif isinstance(part := argument[-1] if isinstance(argument, tuple) else argument, _parser.SubPattern):
+                bits |= self.bits_of_any(part, state)
+        return bits
+
+
+class Automaton:
+    """The places of the characters of an expression, what each can read, and which can follow in how many ways.
+
+    Args:
+        tree: what ``re``'s parser makes of the expression, or of a part that is matched by itself.
+        work: that of the whole expression, however many such parts it has.
+    """
+
+    def __init__(self, tree: Any, work: Work) -> None:
         #: What each place reads, as bits for the probed characters.
         self.reads: list[int] = []
         #: Place → place → in how many ways, 2 for more.
@@ -56,7 +102,7 @@ class Automaton:
         self.has_empty_rounds = False
         self._state = tree.state
         self._rounds = 1
-        self._work = 0
+        self._work = work
         self.last = self._sequence(tree).last
 
     def _sequence(self, items: Any) -> _Part:
@@ -66,9 +112,9 @@ class Automaton:
         return whole
 
     def _item(self, code: Any, argument: Any) -> _Part:
-        self._count()
+        self._work.count()
         if code in _CHARACTERS:
-            return self._place(_bits(self._state, code, argument))
+            return self._place(self._work.bits(self._state, code, argument))
         if (ways := _ways(code, argument)) is not None:
             return self._either([self._sequence(way) for way in ways])
         if code in _REPEATS:
@@ -86,7 +132,7 @@ class Automaton:
         if not isinstance(inner, int):
             self.apart.append(inner)
         self.is_anchored = True  # a text may fail behind it
-        return self._place(_any_of(inner, self._state))
+        return self._place(self._work.bits_of_any(inner, self._state))
 
     def _place(self, bits: int) -> _Part:
         place = len(self.reads)
@@ -141,13 +187,8 @@ class Automaton:
         for place, ways in last.items():
             follow = self.follow[place]
             for next_place, more in first.items():
-                self._count()
+                self._work.count()
                 follow[next_place] = min(2, follow.get(next_place, 0) + ways * more)
-
-    def _count(self) -> None:
-        self._work += 1
-        if self._work > _MAX_WORK:
-            raise TooInvolvedError
 
 
 def _ways(code: Any, argument: Any) -> list[Any] | None:
@@ -184,19 +225,3 @@ def _bits(state: Any, code: Any, argument: Any) -> int:
 
 def _is_foreign(character: str) -> bool:
     return character > "\x7f" and character not in _PROBES
-
-
-def _any_of(inner: Any, state: Any) -> int:
-    """Return what an atomic part can read: any character of it."""
-    if isinstance(inner, int):
-        return (1 << len(_PROBES)) - 1
-    bits: int = 0
-    for code, argument in inner:
-        if code in _CHARACTERS:
-            bits |= _bits(state, code, argument)
-        elif code is _constants.BRANCH:
-            for way in argument[1]:
-                bits |= _any_of(way, state)
-        elif isinstance(part := argument[-1] if isinstance(argument, tuple) else argument, _parser.SubPattern):
-            bits |= _any_of(part, state)
-    return bits

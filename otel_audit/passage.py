@@ -161,7 +161,8 @@ class Passage:
             self.scope.failed(error)
             with edge("guard.conclude"):
                 conclude(self.scope, None)
-            self._emit(None, None)
+            # Django has no answer to an exception that gets here; the server has: an error page of its own.
+            self._emit(None, None, failed=isinstance(error, Exception))
 
     def _stream_closed(self, response: HttpResponseBase, size: int, error: BaseException | None) -> None:
         with edge("guard.stream_closed"):

@@ -423,11 +423,11 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
-    except Exception as broken:  # a foreign __str__ may raise anything
+    except BaseException as broken:  # a foreign __str__ may raise anything
         message = f"<{type(broken).__name__} in __str__>"
     try:
         stack = "".join(traceback.TracebackException.from_exception(error, compact=True).format())
-    except Exception as broken:  # the standard library looks into a foreign exception, and may stumble
+    except BaseException as broken:  # the standard library looks into a foreign exception, and may stumble
         stack = f"<{type(broken).__name__} while the stack trace was read>"
     return {"type": name, "message": redactor.value(message), "stacktrace": redactor.value(stack)}
 

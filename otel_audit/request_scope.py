@@ -70,6 +70,7 @@ class RequestScope(Scope):
     refused: Any = None  # the user whom an authentication backend has turned away
     locked_out = False  # a lock after too many failed attempts has refused the latest one
     tee: TeeStream | None = None
+    tokens: list[Any] | None = None  # made or loaded on the way; see `otel_audit.integrations.tokens`
     _user_at_view: Any = None
     _actor: Actor | None = None
     groups: frozenset[str] | None = None  # of who acts, where a rule of the policy asks for them
@@ -254,7 +255,7 @@ def _is_user(user: Any) -> bool:
     """Whether ``user`` can be asked who it is: a view may put anything in its place."""
     try:
         return hasattr(user, "is_authenticated")
-    except Exception:  # a foreign property may raise anything
+    except BaseException:  # a foreign property may raise anything, also what ends a process
         return False
 
 
@@ -270,5 +271,5 @@ def described(user: Any) -> Actor | None:
             key = getattr(user, "pk", None)
         name = str(user.get_username() if hasattr(user, "get_username") else user)
         return Actor(None if key is None else str(key), name, keys.ACTOR_USER)
-    except Exception:  # a foreign user object may raise anything: then it is not known who acts
+    except BaseException:  # a foreign user object may raise anything: then it is not known who acts
         return None

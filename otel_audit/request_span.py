@@ -16,7 +16,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_audit import attributes as keys
 from otel_audit.edges import caught
+from otel_audit.lean_span import LeanSpan
 from otel_audit.request_scope import RequestScope
+from otel_audit.span_facts import standard_attributes
 
 __all__ = ["conclude_span", "first_attributes", "inbound_context"]
 
@@ -73,7 +75,7 @@ def first_attributes(scope: RequestScope) -> dict[str, Any]:
 
 def conclude_span(span: Any, scope: RequestScope, status: int | None) -> None:
     """End ``span`` with what is known at the end; ``status`` is None where the client got no response."""
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = {} if type(span) is LeanSpan else standard_attributes(scope)
     if scope.route:
         span.update_name(f"{scope.method} {scope.route}")
         attributes[keys.HTTP_ROUTE] = scope.route

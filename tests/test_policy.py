@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_audit import ambiguity
+from otel_audit import ambiguity, automaton
 from otel_audit.exceptions import ConfigurationError
 from otel_audit.patterns import MAX_PATTERN, compiled
 from otel_audit.policy import MAX_PATH, Decision, Policy
@@ -448,3 +448,21 @@ def test_every_request_gets_a_decision(path: str, method: str) -> None:
     rules = policy({"path": r"^/(?!api)\w+/", "methods": ["GET"], "level": "none"}, only=legacy("^/"))
 
     assert isinstance(rules.decide(path, method), Decision)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(?:(?:(?:(?>" + "[ab]" * 150 + ")x){8}){8}){8}", "(?>" * 150 + "[a-z][b-z][c-z]" + ")" * 150],
+    ids=["written out 512 times", "nested"],
+)
+def test_judging_atomic_groups_looks_at_each_kind_of_character_once(
+    monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    looked: list[str] = []
+    look = automaton._bits
+    monkeypatch.setattr(automaton, "_bits", lambda *of: (looked.append(repr(of[1:])), look(*of))[1])
+
+    with contextlib.suppress(ConfigurationError):
+        compiled(pattern)
+
+    assert 0 < len(looked) == len(set(looked)) <= 3

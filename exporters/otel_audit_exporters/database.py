@@ -26,6 +26,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.utils import load_backend
 
+from otel_audit.locks import starting
+
 logger = logging.getLogger("otel_audit.delivery")
 
 __all__ = ["answer_in_time", "close_own_connection", "insert_new", "is_outage", "own_connection"]
@@ -79,7 +81,8 @@ def answer_in_time(alias: str) -> Iterator[None]:
     timer = threading.Timer(ANSWER_TIMEOUT_S, _break, [wrapper])
     timer.daemon = True
     timer.name = "otel-audit-deadline"
-    timer.start()
+    with starting():
+        timer.start()
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from otel_audit.conf import conf
+from otel_audit.locks import starting, waited_for
 from otel_audit_exporters.database import own_connection
 from otel_audit_exporters.writer import Outcome, RetryLaterError
 
@@ -74,7 +75,9 @@ class DirectWriter:
         if _in_event_loop():
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, thread_name_prefix="otel-audit-write")
-            return self._executor.submit(self._write_apart, payloads).result(timeout=_TIMEOUT_S)
+            with starting():
+                written = self._executor.submit(self._write_for_a_loop, payloads)
+            return written.result(timeout=_TIMEOUT_S)
         connection = connections[conf.database]
         if _in_test_case(connection):
             return self._write(payloads)
@@ -83,6 +86,10 @@ class DirectWriter:
             # The caller may hold the one write lock: a second connection would wait for it, and so for itself.
             raise _BusyError(f"The caller has a transaction open on {connection.alias!r}.")
         return self._write(payloads) if at_request and not is_open else self._write_apart(payloads)
+
+    def _write_for_a_loop(self, payloads: Sequence[bytes]) -> Outcome:
+        with waited_for():
+            return self._write_apart(payloads)
 
     def _write_apart(self, payloads: Sequence[bytes]) -> Outcome:
         with own_connection(conf.database):

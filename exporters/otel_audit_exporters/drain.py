@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from otel_audit.exceptions import SpoolError
+from otel_audit.locks import starting
 from otel_audit_exporters import quarantine
 from otel_audit_exporters.accounts import DATABASE, pending, position_path, replace_file
 from otel_audit_exporters.alarm import raise_alarm
@@ -115,7 +116,8 @@ class Drainer:
             raise SpoolError(problem)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
-            self._thread.start()
+            with starting():
+                self._thread.start()
 
     def wake(self) -> None:
         """Look at the spool now instead of at the next poll."""

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from otel_audit.locks import starting
+
 __all__ = ["INTERVAL_S", "Flusher"]
 
 INTERVAL_S: Final = 0.1
@@ -106,7 +108,8 @@ class Flusher:
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="otel-audit-flush", daemon=True)
         try:
-            thread.start()
+            with starting():
+                thread.start()
         except RuntimeError:  # the interpreter is shutting down: no thread any more, no second chance either
             self._sync_or_fail()
             self._wanted.clear()

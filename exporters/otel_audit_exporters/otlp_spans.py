@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from django.utils.crypto import salted_hmac
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import (
     AnyValue,
@@ -27,6 +26,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from otel_audit import attributes as keys
 from otel_audit.exceptions import OTelAuditError
+from otel_audit.keyed import actor_hash
 from otel_audit.options import OTLP_LEVELS
 from otel_audit.text import storable
 from otel_audit_exporters.envelope import VERSION
@@ -38,7 +38,7 @@ __all__ = ["AUDIT", "FULL", "OWN_EXTRA", "TRACE", "as_request", "as_span"]
 TRACE, AUDIT, FULL = OTLP_LEVELS
 
 #: Keys of ours that stand in ``extra_informations`` begin with one of these.
-OWN_EXTRA: Final = ("audit.untrusted.", "audit.impersonator.")
+OWN_EXTRA: Final = ("audit.untrusted.", "audit.impersonator.", "audit.refresh.")
 #: What a process or step span may carry although it belongs beside it; whole URLs have a query.
 _BESIDE: Final = ("exception.", "client.", "network.peer.", "net.peer.", "url.query", "url.full", "http.url")
 _BESIDE_OLD: Final = (keys.OLD_HTTP_TARGET, keys.OLD_HTTP_CLIENT_IP)
@@ -150,7 +150,7 @@ def _attributes(envelope: Mapping[str, Any], level: str) -> dict[str, Any]:
     found.update(_standard(envelope))
     actor = envelope["facts"].get("actor")
     if level == TRACE:
-        found[keys.USER_HASH] = _actor_hash(actor[0]) if actor and actor[0] is not None else None
+        found[keys.USER_HASH] = actor_hash(str(actor[0])) if actor and actor[0] is not None else None
         found[keys.AUDIT_RECORD_ID] = envelope["id"]
         return found
     found.update(_audit(envelope, actor))
@@ -166,6 +166,7 @@ def _standard(envelope: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in (facts.get("attributes") or {}).items()
         if not key.startswith(("audit.", *_BESIDE)) and key not in _BESIDE_OLD
     }
+    known[keys.SESSION_ID] = facts.get("session_id")
     error, status = facts.get("error") or {}, facts.get("status")
     if envelope["kind"] != "request":
         return {**known, keys.ERROR_TYPE: error.get("type") or known.get(keys.ERROR_TYPE)}
@@ -251,7 +252,6 @@ def _beside(envelope: Mapping[str, Any], actor: Any) -> dict[str, Any]:
         keys.EXCEPTION_STACKTRACE: error.get("stacktrace"),
         keys.USER_NAME: facts.get("username") or (actor[1] if actor else None),
         keys.AUDIT_LOGIN_REASON: facts.get("reason"),
-        keys.SESSION_ID: facts.get("session_id"),
         keys.AUDIT_CHANGED: facts.get("changed"),
     }
 
@@ -266,12 +266,6 @@ def _extra(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _may_be_extra(key: str) -> bool:
     return not key.startswith("audit.") or key.startswith(OWN_EXTRA)
-
-
-@lru_cache(maxsize=4096)
-def _actor_hash(key: str) -> str:
-    """Return the same text for the same actor, from which nobody without the site's ``SECRET_KEY`` finds the key."""
-    return salted_hmac("otel_audit.otlp.actor", str(key), algorithm="sha256").hexdigest()[:32]
 
 
 def _key_value(key: str, value: Any) -> KeyValue:

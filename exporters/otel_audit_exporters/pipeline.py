@@ -27,7 +27,7 @@ from otel_audit.attributes import SERVICE_NAME
 from otel_audit.conf import conf
 from otel_audit.edges import caught, edge
 from otel_audit.exceptions import SpoolError
-from otel_audit.locks import holds
+from otel_audit.locks import holds, is_waited_for_here, starting
 from otel_audit.scope import Note
 from otel_audit_exporters import alarm
 from otel_audit_exporters.accounts import DATABASE, books_are_held_here
@@ -289,7 +289,7 @@ class Pipeline:
         return SETTLED
 
     def _is_inside_a_lock(self) -> bool:
-        """Whether this thread holds a lock of ours.
+        """Whether this thread holds a lock of ours, or one that may hold them waits for this one.
 
         Garbage collection has ended something there, or a signal handler has. To wait for the thread that delivers
         would be for ever, as that one may wait for this lock.
@@ -298,6 +298,7 @@ class Pipeline:
         return (
             holds(self._start_lock, self._draining.lock, self._writer_lock, alarm.lock, provider.lock, *locks)
             or books_are_held_here()
+            or is_waited_for_here()
         )
 
     def flush(self, timeout: float) -> int:
@@ -456,8 +457,7 @@ class Pipeline:
                 self._lose(rejection.reason, 1)
                 continue
             put_aside(conf.spool_dir, conf.fingerprint, payloads[rejection.index], rejection.reason, rejection.error)
-            if conf.delivery != "spool":  # else it is counted on disk
-                self.counts["quarantined"] += 1
+            self.counts["put aside"] += 1  # as the books say, too
 
     def _keep(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -486,7 +486,7 @@ class Pipeline:
 
     def _emitted(self) -> int:
         """Return how many records this process has captured, for a reader of metrics; it begins anew with a spool."""
-        beside = sum(self.counts[key] for key in ("written", "quarantined", "lost")) + len(self._held)
+        beside = sum(self.counts[key] for key in ("written", "put aside", "lost")) + len(self._held)
         return beside + (self._spool.records if self._spool is not None else 0)
 
     def _depths(self) -> list[tuple[str, int]]:
@@ -505,7 +505,8 @@ class Pipeline:
         try:
             if self._pump_thread is None:
                 self._pump_thread = threading.Thread(target=self._pump_forever, name="otel-audit-pump", daemon=True)
-                self._pump_thread.start()
+                with starting():
+                    self._pump_thread.start()
         finally:
             self._start_lock.release()
 

@@ -6,7 +6,6 @@ extra information.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +13,7 @@ from uuid import UUID
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.ids import derived_id
+from otel_audit.keyed import is_fingerprint
 from otel_audit.scope import Actor
 from otel_audit_exporters.envelope import read_event
 from otel_audit_exporters.otlp_spans import OWN_EXTRA
@@ -29,7 +29,6 @@ _ERROR: Final = {
     "message": keys.EXCEPTION_MESSAGE,
     "stacktrace": keys.EXCEPTION_STACKTRACE,
 }
-_FINGERPRINT: Final = re.compile(r"[0-9a-f]{32}")
 _JSON_STARTS: Final = ("{", "[")
 
 
@@ -122,9 +121,7 @@ def _own_extra(attributes: dict[str, Any]) -> dict[str, Any]:
 def _session(attributes: dict[str, Any]) -> str | None:
     """Take the fingerprint of a session; of what another program calls so, it may be the key itself."""
     found = attributes.get(keys.SESSION_ID)
-    if not isinstance(found, str) or not _FINGERPRINT.fullmatch(found):
-        return None
-    return str(attributes.pop(keys.SESSION_ID))
+    return str(attributes.pop(keys.SESSION_ID)) if is_fingerprint(found) else None
 
 
 def _body(value: Any) -> str | None:

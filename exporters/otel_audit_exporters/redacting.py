@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -17,11 +18,13 @@ from opentelemetry.util.types import Attributes
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.edges import edge
+from otel_audit.keyed import is_fingerprint
 from otel_audit.redaction import Redactor, is_mark
 from otel_audit.text import storable
 
 __all__ = ["RedactingSpanExporter"]
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _QUERY_ATTRIBUTES: Final = frozenset({keys.URL_QUERY})
 _URL_ATTRIBUTES: Final = frozenset({keys.URL_FULL, keys.OLD_HTTP_URL, keys.OLD_HTTP_TARGET})
 #: Where OpenTelemetry's instrumentation puts the header, when a site asks for it: links to reset a password are there.
@@ -69,7 +72,7 @@ def _redacted(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
         context=_context(span.get_span_context(), redactor),
         parent=_context(span.parent, redactor),
         resource=span.resource,
-        attributes=_attributes(span.attributes, span.dropped_attributes, redactor),
+        attributes=_attributes(span.attributes, span.dropped_attributes, redactor, _known(span.attributes or {})),
         events=_list((_event(event, redactor) for event in span.events), span.dropped_events),
         links=_list((_link(link, redactor) for link in span.links), span.dropped_links),
         kind=span.kind,
@@ -101,10 +104,21 @@ def _context(context: SpanContext | None, redactor: Redactor) -> SpanContext | N
     )
 
 
-def _attributes(attributes: Attributes, dropped: int, redactor: Redactor) -> Attributes:
+def _known(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a request's span says that only looks like a secret: our hash in the place of a session's key."""
+    session = attributes.get(keys.SESSION_ID)
+    return {keys.SESSION_ID: session} if keys.AUDIT_RECORD_ID in attributes and is_fingerprint(session) else {}
+
+
+def _attributes(
+    attributes: Attributes, dropped: int, redactor: Redactor, known: Mapping[str, Any] = _NOTHING
+) -> Attributes:
     """Return masked copies that still say how many others the span's limits dropped."""
     masked = BoundedAttributes(
-        attributes={_text(key, redactor): _value(key, value, redactor) for key, value in (attributes or {}).items()}
+        attributes={
+            _text(key, redactor): known[key] if key in known else _value(key, value, redactor)
+            for key, value in (attributes or {}).items()
+        }
     )
     masked.dropped = dropped
     return masked

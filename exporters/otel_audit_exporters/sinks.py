@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from otel_audit.conf import conf
+from otel_audit.locks import starting
 from otel_audit_exporters import quarantine
 from otel_audit_exporters.accounts import DATABASE, pending
 from otel_audit_exporters.alarm import raise_alarm
@@ -134,7 +135,8 @@ class Sinks:
             if not drainer.is_running  # else it has a thread
         ]
         for thread in beside:
-            thread.start()
+            with starting():
+                thread.start()
         first.run_until_empty(timeout)
         for thread in beside:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ __all__ = ["standing", "uses_spool"]
 
 _COUNTED = ("captured", "stored", "pending", "quarantined", "lost", "refused")
 #: What a pipeline counts of records that no file on disk knows of.
-_BESIDE = (("stored", "written"), ("quarantined", "quarantined"), ("lost", "lost"))
+_BESIDE = (("stored", "written"), ("lost", "lost"))
 
 
 def uses_spool() -> bool:
@@ -34,7 +35,7 @@ def standing(
 
     Args:
         held: records in the memory of this process, as neither spool nor database takes them.
-        counts: records that went past the spool, by what became of them: ``written``, ``quarantined``, ``lost``.
+        counts: records that went past the spool, by what became of them: ``written``, ``lost``.
         left_out: requests that the policy left out and no file counts, by what of it says so.
         spool: this process's writer, where it has one.
     """
@@ -50,6 +51,10 @@ def standing(
             excluded_here += excluded_by(conf.spool_dir, conf.fingerprint)
             found["oldest_pending_s"] = _waits_longest()
             found["spool_problem"] = size_problem(conf.spool_dir, conf.spool_max_bytes)
+    elif _fell_back():
+        counted |= pending(conf.spool_dir, conf.fingerprint)
+        excluded_here += excluded_by(conf.spool_dir, conf.fingerprint)
+        found["oldest_pending_s"] = _waits_longest()
     for name, beside in _BESIDE:
         counted[name] += counts[beside]
         counted["captured"] += counts[beside]
@@ -61,6 +66,11 @@ def standing(
         excluded_here += excluded(unnoted)
     found |= {"excluded": excluded_here.total(), "excluded_by": dict(excluded_here.most_common())}
     return {**found, **counted, **sinks_status(found.get("spool_problem"))}
+
+
+def _fell_back() -> bool:
+    """Whether there is a spool that took, or may have taken, what the database did not under synchronous delivery."""
+    return conf.delivery == "sync" and os.path.lexists(conf.spool_dir) and directory_problem(conf.spool_dir) is None
 
 
 def _waits_longest() -> float | None:

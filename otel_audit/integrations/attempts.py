@@ -27,6 +27,7 @@ class Attempt:
         user: the user object that was found, None as long as there is none.
         claims: those of a token that SimpleJWT has found signed by this site.
         serializer: the one that the view made.
+        made: the tokens of SimpleJWT that got their id here.
         revoked: whether a token was put on the blacklist.
         error: what the view's exception handler was given.
         events: the facts of the events that other hooks have recorded meanwhile.
@@ -37,6 +38,7 @@ class Attempt:
         self.user: Any = None
         self.claims: Mapping[str, Any] | None = None
         self.serializer: Any = None
+        self.made: list[Any] = []
         self.revoked = False
         self.error: BaseException | None = None
         self.events: list[dict[str, Any]] = []

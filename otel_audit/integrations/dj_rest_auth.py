@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from otel_audit.attributes import OUTCOME_SUCCESS
+from otel_audit.attributes import OUTCOME_SUCCESS, SESSION_ID
 from otel_audit.edges import edge
+from otel_audit.integrations.fingerprints import token_fingerprint
 from otel_audit.integrations.imports import when_imported, wrap
 from otel_audit.integrations.rest_framework import METHOD
 from otel_audit.integrations.signin import LOGIN, LOGOUT, acts_as, record
@@ -28,17 +29,23 @@ def _wrap_views(module: Any) -> None:
 def _signed_in(login: Callable[..., Any], view: Any, *args: Any, **kwargs: Any) -> Any:
     found = login(view, *args, **kwargs)
     with edge("integrations.LoginView"):
-        record(view.request, LOGIN, OUTCOME_SUCCESS, user=view.user, method=METHOD)
+        token = token_fingerprint(getattr(view, "token", None))
+        own = {SESSION_ID: token} if token is not None else None
+        record(view.request, LOGIN, OUTCOME_SUCCESS, user=view.user, method=METHOD, own=own)
         acts_as(scope_of(view.request), view.user)
     return found
 
 
 def _signed_out(logout: Callable[..., Any], view: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
     user = getattr(request, "user", None)  # REST framework has asked for it before it called the view
+    with edge("integrations.LogoutView"):
+        token = token_fingerprint(getattr(request, "auth", None))  # before it is deleted
     response = logout(view, request, *args, **kwargs)
     with edge("integrations.LogoutView"):
         if response.status_code < 400 and getattr(user, "is_authenticated", False):
-            record(request, LOGOUT, OUTCOME_SUCCESS, user=user, method=METHOD)
+            own = {SESSION_ID: token} if token is not None else {}
+            record(request, LOGOUT, OUTCOME_SUCCESS, user=user, method=METHOD, own=own)
             if (scope := scope_of(request)) is not None:
                 scope.acting_user = user
+                scope.own.update(own)
     return response

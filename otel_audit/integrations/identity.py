@@ -1,31 +1,28 @@
 """What ties a request to others and to the person behind it: the session's fingerprint, and who really acts.
 
 Both are read from a session that the request has loaded anyway: no query is made, and none of Django's marks is set
-that would add ``Vary: Cookie``. A cookie that nobody has looked up is only what a client says.
+that would add ``Vary: Cookie``. A cookie that nobody has looked up is only what a client says. Where a token has
+authenticated the request, the fingerprint is the token's.
 """
 
 from __future__ import annotations
 
-import hmac
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
-from hashlib import sha256
 from typing import Any, Final
 
-from django.conf import settings
-from django.utils.encoding import force_bytes
-
 from otel_audit import attributes as keys
+from otel_audit.integrations.fingerprints import token_fingerprint
+from otel_audit.integrations.tokens import row_fingerprint
+from otel_audit.keyed import fingerprint
 from otel_audit.own_facts import add_own
 from otel_audit.request_scope import RequestScope, described
 
 __all__ = ["identify", "note_session", "session_fingerprint"]
 
-#: Hexadecimal digits of a fingerprint: 128 bits.
-_LENGTH: Final = 32
-_SALT: Final = b"otel_audit.session"
 _NAME_LIMIT: Final = 255
+_SESSION: Final = "session_id"
+_ROW_METHOD: Final = "drf-token"
 _WHO: Final = frozenset({keys.AUDIT_IMPERSONATOR_ID, keys.AUDIT_IMPERSONATOR_NAME})
 
 
@@ -36,8 +33,10 @@ def session_fingerprint(request: Any) -> str | None:
 
 
 def note_session(scope: RequestScope | None, request: Any, facts: dict[str, Any] | None) -> None:
-    """Note on a sign-out, before the session is gone, which one it was and who acted in it."""
+    """Note on a sign-out, before the session or the token is gone, which one it was and who acted in it."""
     found = _found(request)
+    if keys.SESSION_ID not in found and (token := _token(request)) is not None:
+        found[keys.SESSION_ID] = token
     if scope is not None:
         scope.own.update(found)
     if facts is not None and found:
@@ -45,23 +44,49 @@ def note_session(scope: RequestScope | None, request: Any, facts: dict[str, Any]
 
 
 def identify(scope: RequestScope) -> None:
-    """Add to a request, and to the sign-ins in it, what its session tells."""
+    """Add to a request, and to the sign-ins in it, what its session tells, or the token that authenticated it."""
     found = _found(scope.request)
+    session = found.get(keys.SESSION_ID)
+    if (token := _token(scope.request)) is not None:
+        found = {keys.SESSION_ID: token}  # who acts in the session is not asked then
     acquired = keys.AUDIT_IMPERSONATOR_ID in found
     if acquired:
         _add_name(scope, found)
     if found:
         scope.own.update(found)
-    if not scope.logins or not scope.own:
-        return
+    if scope.logins:
+        _identify_sign_ins(scope, found if acquired else {}, session)
+
+
+def _identify_sign_ins(scope: RequestScope, acquired: Mapping[str, str], session: str | None) -> None:
     about = {name: value for name, value in scope.own.items() if name == keys.SESSION_ID or name in _WHO}
     for _, facts in scope.logins:
-        if told := _told(facts, about):
+        told = _told(facts, about)
+        if _is_sign_in(facts) and (opened := _opened(scope, facts, session)) is not None:
+            told[keys.SESSION_ID] = opened
+        if facts.get(_SESSION) is not None:
+            told.pop(keys.SESSION_ID, None)  # the hook that recorded it knows better
+        if told:
             add_own(facts, told)
-        if acquired and (facts["action"], facts["outcome"]) == ("LOGIN", keys.OUTCOME_SUCCESS):
+        if acquired and _is_sign_in(facts):
             # Nobody has shown a password of the user: another one has opened this session.
-            name = found.get(keys.AUDIT_IMPERSONATOR_NAME, "")
-            facts["actor"] = (found[keys.AUDIT_IMPERSONATOR_ID], name, keys.ACTOR_USER)
+            name = acquired.get(keys.AUDIT_IMPERSONATOR_NAME, "")
+            facts["actor"] = (acquired[keys.AUDIT_IMPERSONATOR_ID], name, keys.ACTOR_USER)
+    if keys.SESSION_ID not in scope.own:
+        given = {facts.get(_SESSION) for _, facts in scope.logins if facts["outcome"] == keys.OUTCOME_SUCCESS}
+        if len(given) == 1 and (only := given.pop()):
+            scope.own[keys.SESSION_ID] = only
+
+
+def _opened(scope: RequestScope, facts: Mapping[str, Any], session: str | None) -> str | None:
+    """Return what a sign-in has opened: a session, or a row of REST framework's tokens."""
+    if scope.tokens and facts["user"] is not None and (session is None or facts["method"] == _ROW_METHOD):
+        return row_fingerprint(scope, facts["user"]) or session
+    return session
+
+
+def _is_sign_in(facts: Mapping[str, Any]) -> bool:
+    return (facts["action"], facts["outcome"]) == ("LOGIN", keys.OUTCOME_SUCCESS)
 
 
 def _told(facts: Mapping[str, Any], about: Mapping[str, str]) -> dict[str, str]:
@@ -80,18 +105,21 @@ def _found(request: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     if content is None:
         return found
-    if (fingerprint := _fingerprint(session)) is not None:
-        found[keys.SESSION_ID] = fingerprint
+    if (hashed := _fingerprint(session)) is not None:
+        found[keys.SESSION_ID] = hashed
     if (who := _impersonator(content)) is not None:
         found[keys.AUDIT_IMPERSONATOR_ID] = who[:_NAME_LIMIT]
     return found
 
 
+def _token(request: Any) -> str | None:
+    django_request = getattr(request, "_request", request)
+    return token_fingerprint(vars(django_request).get("auth"))  # where REST framework puts it
+
+
 def _fingerprint(session: Any) -> str | None:
     key = getattr(session, "session_key", None)
-    if not isinstance(key, str) or not key:
-        return None
-    return hmac.digest(_key(settings.SECRET_KEY), key.encode("utf-8", "surrogatepass"), "sha256").hex()[:_LENGTH]
+    return fingerprint(key) if isinstance(key, str) and key else None
 
 
 def _content(session: Any) -> Mapping[str, Any] | None:
@@ -118,8 +146,3 @@ def _add_name(scope: RequestScope, found: dict[str, str]) -> None:
     actor = described(user)
     if actor is not None and str(getattr(user, "pk", None)) == found[keys.AUDIT_IMPERSONATOR_ID]:
         found[keys.AUDIT_IMPERSONATOR_NAME] = actor.name
-
-
-@lru_cache(maxsize=2)
-def _key(secret: str | bytes) -> bytes:
-    return sha256(_SALT + force_bytes(secret)).digest()

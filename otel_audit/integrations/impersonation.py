@@ -47,7 +47,7 @@ def _hijack_ended(sender: Any, request: Any = None, hijacker: Any = None, hijack
             facts["actor"] = (actor.id, actor.name, actor.type)
 
 
-def _named(user: Any) -> dict[str, str]:
+def _named(user: Any) -> dict[str, Any]:
     actor = described(user)
     if actor is None or actor.id is None:
         return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from django.db.models.signals import post_init
 from django.utils import translation
 
 from otel_audit.attributes import OUTCOME_FAILURE, OUTCOME_SUCCESS
@@ -12,7 +13,9 @@ from otel_audit.edges import edge
 from otel_audit.integrations.attempts import Attempt, current_attempt, serializer_made, served
 from otel_audit.integrations.imports import when_imported, wrap
 from otel_audit.integrations.signin import LOGIN, REAUTHENTICATE, acts_as, attempted_name, record
-from otel_audit.request_scope import scope_of
+from otel_audit.integrations.tokens import noted, trail_of
+from otel_audit.request_scope import RequestScope, scope_of
+from otel_audit.scope import current_request
 
 __all__ = ["METHOD", "connect", "parsed_data", "reason_of", "signed_in"]
 
@@ -23,8 +26,9 @@ _REASONS: Final = {"authorization": "invalid credentials", "no_active_account": 
 
 
 def connect() -> None:
-    """Wrap the token view and the serializer that finds its user."""
+    """Wrap the token view and the serializer that finds its user; see the tokens that are made and loaded."""
     when_imported("rest_framework.authtoken.views", _wrap_view)
+    when_imported("rest_framework.authtoken.models", _watch_rows)
     when_imported(
         "rest_framework.authtoken.serializers",
         lambda module: wrap(module.AuthTokenSerializer, "validate", _user_found),
@@ -40,7 +44,8 @@ def signed_in(view: Any, attempt: Attempt, status: int) -> None:
         scope = scope_of(view.request)
         acts_as(scope, user)
         if scope is not None or not attempt.has(LOGIN, OUTCOME_SUCCESS):  # a scope knows what it has
-            record(view.request, LOGIN, OUTCOME_SUCCESS, user=user, method=attempt.method)
+            own = trail_of(attempt.made) if attempt.made else None
+            record(view.request, LOGIN, OUTCOME_SUCCESS, user=user, method=attempt.method, own=own)
     elif not (attempt.has(LOGIN, OUTCOME_FAILURE) or attempt.has(REAUTHENTICATE, OUTCOME_FAILURE)):
         field = getattr(attempt.serializer, "username_field", "username")
         record(
@@ -79,6 +84,16 @@ def reason_of(error: BaseException | None, status: int) -> str:
 def _wrap_view(module: Any) -> None:
     wrap(module.ObtainAuthToken, "get_serializer", serializer_made)
     wrap(module.ObtainAuthToken, "dispatch", served(METHOD, signed_in))
+
+
+def _watch_rows(module: Any) -> None:
+    post_init.connect(_row_seen, sender=module.Token, dispatch_uid="otel_audit.token_row")
+
+
+def _row_seen(sender: Any, instance: Any = None, **kwargs: Any) -> None:
+    with edge("signals.token_row"):
+        if isinstance(scope := current_request.get(), RequestScope):
+            scope.tokens = noted(scope.tokens, instance)
 
 
 def _user_found(validate: Callable[..., Any], serializer: Any, attrs: Any) -> Any:

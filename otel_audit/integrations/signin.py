@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from otel_audit.delivery import delivery
 from otel_audit.edges import caught, edge
 from otel_audit.ids import record_id
 from otel_audit.integrations.identity import identify
+from otel_audit.own_facts import add_own
 from otel_audit.request_scope import (
     ANONYMOUS,
     META_LOGIN,
@@ -85,11 +86,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A token that was made inside a view that is no token view: whether the client gets it, its answer says."""
+    """A token that was made inside a view that is no token view: whether the client gets it, its answer says.
+
+    ``trail`` returns, when the view has answered, what ties the event to others.
+    """
 
     action: str
     user: Any
     method: str
+    trail: Callable[[], Mapping[str, str]]
 
 
 def record(
@@ -101,6 +106,7 @@ def record(
     username: Any = "",
     method: str = "",
     reason: str = "",
+    own: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> dict[str, Any] | None:
     """Record one sign-in event.
@@ -113,6 +119,7 @@ def record(
         username: the name that was attempted, whatever the client sent as such.
         method: how: ``"session"``, ``"simplejwt"``, ``"drf-token"``, …
         reason: why it failed.
+        own: facts by keys of `otel_audit.attributes`: what ties the event to others.
         extra: further facts for ``extra_informations``.
 
     Returns:
@@ -122,6 +129,8 @@ def record(
         return None
     with edge("signin.record"):
         facts = _facts(action, outcome, user, username, method, reason, extra)
+        if own:
+            add_own(facts, own)
         scope = scope_of(request) if request is not None else None
         if scope is None or scope.finished:
             _emit_alone(scope, facts)
@@ -133,6 +142,8 @@ def record(
         for key, value in facts.items():
             if value and not known.get(key):
                 known[key] = value
+        if own:
+            add_own(known, own)
         return known
     return None
 
@@ -189,6 +200,7 @@ def _conclude_issued(scope: RequestScope, response: HttpResponseBase) -> None:
             user=issued.user,
             method=issued.method,
             reason="" if succeeded else f"refused with status {response.status_code}",
+            own=issued.trail() if succeeded else None,
         )
 
 

@@ -7,6 +7,7 @@ without those views is heard at the token classes alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
@@ -18,6 +19,7 @@ from otel_audit.integrations.attempts import Attempt, current_attempt, opened, s
 from otel_audit.integrations.imports import when_imported, wrap
 from otel_audit.integrations.rest_framework import reason_of, signed_in
 from otel_audit.integrations.signin import LOGIN, LOGOUT, REFRESH, VERIFY, Issued, Subject, acts_as, record
+from otel_audit.integrations.tokens import jwts_of, noted, trail_of
 from otel_audit.request_scope import RequestScope, scope_of
 from otel_audit.scope import current_request
 
@@ -65,6 +67,7 @@ def _wrap_serializers(module: Any) -> None:
 
 def _wrap_tokens(module: Any) -> None:
     wrap(module.Token, "for_user", _issued)
+    wrap(module.Token, "set_jti", _identified)
     wrap(module.Token, "verify", _verified)
     if hasattr(module.BlacklistMixin, "blacklist"):  # the blacklist is an app of its own
         wrap(module.BlacklistMixin, "verify", _verified)
@@ -98,7 +101,7 @@ def _derived(thing: Any, module: str, table: tuple[tuple[str, str], ...]) -> str
 
 def _token_answered(request: Any, action: str, attempt: Attempt, status: int) -> None:
     subject = _subject(attempt.claims)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"own": trail_of(attempt.made, attempt.claims)} if attempt.claims or attempt.made else {}
     if attempt.claims is not None and (subject is None or status >= 400):
         extra["subject"] = attempt.claims.get(_claim())  # a token that is refused stands for nobody
     if status >= 400:
@@ -152,7 +155,8 @@ def _refreshed(validate: Callable[..., Any], serializer: Any, attrs: Any) -> Any
         raise
     with edge("integrations.TokenRefreshSerializer"):
         if (scope := _scope()) is not None:
-            scope.issued.append(Issued(REFRESH, _subject(attempt.claims), METHOD))
+            trail = trail_of(attempt.made, attempt.claims)
+            scope.issued.append(Issued(REFRESH, _subject(attempt.claims), METHOD, lambda: trail))
     return validated
 
 
@@ -167,8 +171,23 @@ def _issued(for_user: Callable[..., Any], cls: Any, user: Any) -> Any:
         if attempt is not None:
             attempt.user = user
         elif scope is not None and cls.token_type in _SIGN_IN_TYPES:
-            scope.issued.append(Issued(LOGIN, user, METHOD))
+            trail = partial(_trail_of_issued, scope, token)
+            scope.issued.append(Issued(LOGIN, user, METHOD, trail))
     return token
+
+
+def _trail_of_issued(scope: RequestScope, token: Any) -> Mapping[str, str]:
+    return trail_of(jwts_of(scope, token, _claim()))
+
+
+def _identified(set_jti: Callable[..., Any], token: Any) -> None:
+    """Note a token that is new, or new again."""
+    set_jti(token)
+    with edge("integrations.Token.set_jti"):
+        if (attempt := current_attempt.get()) is not None:
+            attempt.made = noted(attempt.made, token)
+        elif (scope := _scope()) is not None:
+            scope.tokens = noted(scope.tokens, token)
 
 
 def _verified(verify: Callable[..., Any], token: Any, *args: Any, **kwargs: Any) -> Any:
@@ -189,7 +208,8 @@ def _blacklisted(blacklist: Callable[..., Any], token: Any, *args: Any, **kwargs
         elif scope is not None:
             subject = _subject(token.payload)
             acts_as(scope, subject)
-            record(scope.request, LOGOUT, OUTCOME_SUCCESS, user=subject, method=METHOD, revoked=True)
+            trail = trail_of((), token.payload)
+            record(scope.request, LOGOUT, OUTCOME_SUCCESS, user=subject, method=METHOD, own=trail, revoked=True)
     return found
 
 

@@ -39,7 +39,7 @@ class Copier:
         """Return a JSON-able copy of ``value``."""
         try:
             return self._copy(value, depth)
-        except Exception as error:  # looking at an object runs its own code
+        except BaseException as error:  # looking at an object runs its own code, which may want to end the process
             return f"[unreadable {type(value).__name__}: {type(error).__name__}]"
 
     def _copy(self, value: Any, depth: int) -> Any:
@@ -117,7 +117,7 @@ def _whole(value: Any) -> str:
         if isinstance(value, Mapping | list | tuple):
             return json.dumps(value, default=str)
         return _as_text(value)
-    except Exception as error:  # looking at an object runs its own code
+    except BaseException as error:  # as above
         return f"unreadable {type(value).__name__}: {type(error).__name__}"
 
 

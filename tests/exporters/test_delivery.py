@@ -431,6 +431,33 @@ def test_missing_tables_under_sync_go_to_the_spool_and_arrive_later(
     assert rows() == each(3)
 
 
+@pytest.mark.parametrize("intents", ["off", "record"])
+def test_what_fell_back_to_the_spool_under_sync_is_accounted_for(
+    deliver: Callable[..., Path], client: Client, away: Callable[[], None], intents: str
+) -> None:
+    deliver("sync", INTENTS=intents)
+    client.get("/shop/")
+    before = books()
+    away()
+    for _ in range(3):
+        client.get("/shop/")
+    outage = books()
+    away()
+    with pipeline._pump_lock:
+        pipeline._deliver([make_record(at="not a time")])
+    until(lambda: flush(5) == 0)
+
+    assert before == {"captured": 4, "stored": 4, "pending": 0, "quarantined": 0, "lost": 0}
+    assert outage == {"captured": 16, "stored": 4, "pending": 12, "quarantined": 0, "lost": 0}
+    assert books() == {"captured": 17, "stored": 16, "pending": 0, "quarantined": 1, "lost": 0}
+
+
+def books() -> dict[str, int]:
+    """Return what became of the records, so far as it is said."""
+    found = status()
+    return {name: found[name] for name in ("captured", "stored", "pending", "quarantined", "lost")}
+
+
 def test_dead_database_is_not_asked_again_for_every_request(
     deliver: Callable[..., Path], client: Client, away: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

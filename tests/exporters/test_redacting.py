@@ -210,3 +210,23 @@ def test_secrets_in_the_trace_state_are_masked(exporter: InMemorySpanExporter) -
     assert span.context is not None
     assert dict(span.context.trace_state) == {"token": "[redacted]", "vendor": "kept"}
     assert (span.context.trace_id, span.parent and span.parent.span_id) == (1, 2)
+
+
+FINGERPRINT = "0123456789abcdef" * 2
+KEY_OF_A_SESSION = "k2j3h4g5f6d7s8a9q0w1e2r3t4y5u6i7"
+
+
+@pytest.mark.parametrize(
+    ("value", "attributes", "sent"),
+    [
+        (FINGERPRINT, {"audit.record.id": "0192f0c1-2345-7abc-8def-0123456789ab"}, FINGERPRINT),
+        (KEY_OF_A_SESSION, {"audit.record.id": "0192f0c1-2345-7abc-8def-0123456789ab"}, "[redacted]"),
+        (FINGERPRINT, {}, "[redacted]"),
+    ],
+)
+def test_fingerprint_of_a_session_is_sent_and_its_key_is_not(
+    exporter: InMemorySpanExporter, value: str, attributes: dict[str, str], sent: str
+) -> None:
+    span = exported(exporter, **{"session.id": value, **attributes})
+
+    assert (span.attributes or {})["session.id"] == sent

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -193,3 +195,95 @@ def test_what_is_abandoned_inside_of_a_lock_is_recorded_and_holds_up_nobody(
     assert (holding.is_alive(), delivering.is_alive()) == (False, False)
     assert pipeline.flush(PATIENCE_S) == 0
     assert sorted(taken) == ["abandoned", "first", "other"]
+
+
+def write_in_a_loop() -> None:
+    async def write() -> None:
+        pipeline._direct.write([b"{}"], at_request=False)
+
+    asyncio.run(write())
+
+
+def begin_a_flusher() -> None:
+    spool()._flusher._start()
+
+
+def begin_the_pump() -> None:
+    pipeline._pump_thread = None
+    pipeline._start_pump_thread()
+
+
+#: What starts a thread while it may hold the lock that who delivers needs, and in which method of the new thread.
+STARTS: dict[str, Callable[[], object]] = {
+    "pump": begin_the_pump,
+    "flusher": begin_a_flusher,
+    "drain": lambda: Drainer(conf.spool_dir, conf.fingerprint, lambda payloads: Outcome(len(payloads))).start(),
+    "write": write_in_a_loop,
+}
+
+
+@pytest.mark.parametrize("moment", ["_set_ident", "_set_native_id"])
+@pytest.mark.parametrize("start", STARTS)
+def test_what_is_abandoned_in_a_thread_before_it_says_that_it_runs_holds_up_nobody(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, start: str, moment: str
+) -> None:
+    settings.OTEL_AUDIT = {"DATABASE": "audit", "DELIVERY": "spool", "SPOOL_DIR": str(tmp_path / "spool")}
+    taken: list[str] = []
+    collected: list[str] = []
+
+    def take(payloads: Sequence[bytes]) -> Outcome:
+        envelopes = [parse(payload) for payload in payloads if payload != b"{}"]
+        taken.extend(found["facts"].get("name") or found["span"]["name"] for found in envelopes)
+        return Outcome(len(payloads))
+
+    def hold() -> None:
+        with pipeline._pump_lock:
+            abandon(helper)
+            monkeypatch.setattr(threading.Thread, moment, collect)
+            STARTS[start]()
+
+    original = getattr(threading.Thread, moment)
+
+    def collect(thread: threading.Thread) -> None:
+        if not collected and thread is not holding:
+            collected.append(thread.name)
+            gc.collect()
+        original(thread)
+
+    monkeypatch.setattr(pipeline._draining, "_store", take)
+    with process("first"):
+        pass
+    monkeypatch.setattr(pipeline._direct, "_write", take)
+    holding = threading.Thread(target=hold, daemon=True)
+
+    holding.start()
+    holding.join(PATIENCE_S)
+
+    assert collected != []
+    assert not holding.is_alive()
+    until(lambda: pipeline.flush(PATIENCE_S) == 0 and sorted(taken) == ["abandoned", "first"], timeout=PATIENCE_S)
+
+
+def test_what_is_abandoned_in_a_thread_that_writes_for_an_event_loop_holds_up_nobody(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.OTEL_AUDIT = {"DATABASE": "audit", "DELIVERY": "sync", "SPOOL_DIR": str(tmp_path / "spool")}
+    taken: list[str] = []
+
+    def take(payloads: Sequence[bytes]) -> Outcome:
+        if not taken:
+            abandon(helper)
+            gc.collect()
+        taken.extend(parse(payload)["facts"].get("name") or parse(payload)["span"]["name"] for payload in payloads)
+        return Outcome(len(payloads))
+
+    async def record() -> None:
+        with process("first"):
+            pass
+
+    monkeypatch.setattr(pipeline._direct, "_write", take)
+    began = time.monotonic()
+    asyncio.run(record())
+
+    assert time.monotonic() - began < PATIENCE_S
+    until(lambda: sorted(taken) == ["abandoned", "first"], timeout=PATIENCE_S)

@@ -29,9 +29,10 @@ def recorded(request: pytest.FixtureRequest) -> Any:
 
 
 def _numbered(item: dict[str, Any], known: dict[str, str]) -> dict[str, Any]:
-    if (fingerprint := item.get("session.id")) is not None:
-        assert len(fingerprint) == 32
-        item["session.id"] = known.setdefault(fingerprint, str(len(known) + 1))
+    for key in ("session.id", "audit.refresh.id"):
+        if (fingerprint := item.get(key)) is not None:
+            assert len(fingerprint) == 32
+            item[key] = known.setdefault(fingerprint, str(len(known) + 1))
     return item
 
 
@@ -123,7 +124,17 @@ def test_sign_ins_of_dj_rest_auth_are_one_event_each_although_two_hooks_see_them
         signed_out(ADA),
         failed("", "simplejwt", "Token is blacklisted", action="REFRESH"),
     ]
-    assert (recorded["login_extras"][4], recorded["login_extras"][5]) == ({"revoked": True}, {"subject": "2"})
+    refresh = {"audit.refresh.id": recorded["login_extras"][0]["audit.refresh.id"]}
+    shown = {"session.id": recorded["login_extras"][0]["session.id"]}
+    assert refresh["audit.refresh.id"] != shown["session.id"]
+    assert recorded["login_extras"][2].keys() == {"session.id", "audit.refresh.id"}
+    assert recorded["login_extras"][2].items() >= refresh.items()
+    assert recorded["login_extras"][3:] == [
+        shown,
+        {"revoked": True, **refresh, **shown},
+        {"subject": "2", **refresh},
+    ]
+    assert [extra for *_, extra in recorded["requests"]][3:5] == [shown] * 2
 
 
 @pytest.mark.parametrize("recorded", ["djoser"], indirect=True)
@@ -137,6 +148,10 @@ def test_sign_ins_of_djoser_are_recorded(recorded: Any) -> None:
         signed_out(ADA),
     ]
     assert [user for _, user, *_ in recorded["requests"]] == ["2", None, "2", "2", "2"]
+    first, _, second, *later = recorded["login_extras"]
+    assert later == [first] * 2
+    assert second.keys() == {"session.id", "audit.refresh.id"}
+    assert second["session.id"] != first["session.id"]
 
 
 @pytest.mark.parametrize("recorded", ["dj_rest_auth_tokens"], indirect=True)
@@ -148,3 +163,5 @@ def test_tokens_of_dj_rest_auth_are_recorded_although_no_signal_tells(recorded: 
         signed_out(ADA, "drf-token"),
     ]
     assert [user for _, user, *_ in recorded["requests"]] == ["2", None, "2", None]
+    assert recorded["login_extras"] == [{"session.id": "1"}, None, {"session.id": "1"}]
+    assert [extra for *_, extra in recorded["requests"]] == [{"session.id": "1"}, None, {"session.id": "1"}, None]

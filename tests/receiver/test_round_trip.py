@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.test import Client
 from opentelemetry import trace
@@ -122,3 +123,24 @@ def test_who_failed_to_sign_in_stays_nobody_and_the_attempted_name_is_kept() -> 
     but = {*PROVENANCE, "trace_id", "span_id"}
     assert contents([received], *but) == contents([direct], *but)
     assert received.username == "mallory"  # type: ignore[attr-defined]
+
+
+@pytest.mark.urls("tests.integrations.urls")
+@pytest.mark.django_db
+def test_sign_ins_and_what_follows_keep_what_ties_them() -> None:
+    User.objects.create_user("ada", "ada@example.com", "correct horse")
+    client = Client(headers={"X-Forwarded-For": "203.0.113.9"})
+    with pipeline.capture() as envelopes:
+        tokens = client.post("/token/", {"username": "ada", "password": "correct horse"}).json()
+        client.get("/who/", headers={"Authorization": f"Bearer {tokens['access']}"})
+        client.post("/token/refresh/", {"refresh": tokens["refresh"]})
+    direct = [row for envelope in envelopes for row in mapper.rows(envelope)]
+    spans = [(envelope["service"], as_span(envelope, FULL)) for envelope in envelopes]
+
+    received = rows_of(as_request([(service, span) for service, span in spans if span is not None]), spans[0][0])
+
+    for kind, count in (("request", 3), ("login", 2)):
+        rows = [row for row in direct if type(row).__name__.lower().startswith(kind)]
+        told = [[(row.session_id, row.extra_informations) for row in found] for found in (received[kind], rows)]
+        assert sorted(told[0], key=repr) == sorted(told[1], key=repr)
+        assert (len(rows), "" in {row.session_id for row in rows}) == (count, False)

@@ -10,7 +10,10 @@ import django
 import pytest
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
 
+from otel_audit.middleware import GuardMiddleware
 from otel_audit.testing import AuditRecords
 
 from .conftest import URLS
@@ -121,3 +124,17 @@ def test_stream_that_is_never_read_leaves_one_record(records: AuditRecords) -> N
 
     (row,) = records.requests
     assert (row.status_code, row.response_size) == (200, 0)
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(ValueError, "failure"), (SystemExit, "unknown")])
+def test_exception_that_django_has_no_answer_to_is_a_failure_and_an_end_is_none(
+    records: AuditRecords, rf: RequestFactory, error: type[BaseException], outcome: str
+) -> None:
+    def fail(request: HttpRequest) -> HttpResponse:
+        raise error("no answer")
+
+    with pytest.raises(error):
+        GuardMiddleware(fail)(rf.get("/hello/"))
+
+    (row,) = records.requests
+    assert (row.outcome, row.status_code, row.error_type) == (outcome, None, error.__name__)

@@ -112,6 +112,7 @@ def test_lean_span_speaks_the_stable_conventions(
     (span,) = forwarded.get_finished_spans()
     (row,) = records.requests
     assert dict(span.attributes or {}) == {
+        "code.function.name": "tests.requests.views.item",
         "http.request.method": "GET",
         "url.path": "/item/7/",
         "url.scheme": "http",

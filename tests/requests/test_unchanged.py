@@ -11,6 +11,7 @@ from otel_audit.testing import AuditRecords
 
 from .conftest import URLS
 from .doors import Door
+from .views import ENDS
 
 pytestmark = [pytest.mark.urls(URLS), pytest.mark.django_db]
 
@@ -130,6 +131,7 @@ def test_large_upload_behaves_as_without_us(
         "/hostile_name/",
         "/no_response/",
         "/recursive_extra/",
+        *(f"/ending/{where}/{how}/" for where in ("error", "user", "extra") for how in ENDS),
     ],
 )
 def test_view_with_hostile_objects_has_one_record_and_its_own_response(

@@ -21,6 +21,7 @@ _PLAIN = [
 urlpatterns = [
     *(path(f"{name}/", getattr(views, name), name=name) for name in _PLAIN),
     path("item/<int:pk>/", views.item),
+    path("ending/<where>/<how>/", views.ending),
     path("static/logo.png", views.hello),
     path("static/missing.png", views.missing),
     path("static/crash/", views.crash),

@@ -370,6 +370,50 @@ def recursive_extra(request: HttpRequest) -> HttpResponse:
     return HttpResponse("noted")
 
 
+#: What ends a process, or a task, where it is not caught.
+ENDS: dict[str, type[BaseException]] = {
+    "exit": SystemExit,
+    "interrupt": KeyboardInterrupt,
+    "close": GeneratorExit,
+    "cancel": asyncio.CancelledError,
+}
+
+
+class Ending:
+    """An object, user or message that wants the process to end when it is looked at."""
+
+    def __init__(self, how: str) -> None:
+        self.how = ENDS[how]
+
+    @property
+    def is_authenticated(self) -> bool:
+        """End."""
+        raise self.how
+
+    def __str__(self) -> str:
+        raise self.how
+
+    __repr__ = __str__
+
+
+class EndingError(Exception):
+    """An exception whose message is such an object."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def ending(request: HttpRequest, where: str, how: str) -> HttpResponse:
+    """Leave such an object somewhere."""
+    if where == "error":
+        raise EndingError(Ending(how))
+    if where == "user":
+        request.user = Ending(how)  # type: ignore[assignment]
+    else:
+        annotate(request, odd=Ending(how), fine=1)
+    return HttpResponse("noted")
+
+
 def hostile_exception(request: HttpRequest) -> HttpResponse:
     """Fail with an exception that has no message."""
     raise HostileError

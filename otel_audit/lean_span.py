@@ -1,8 +1,8 @@
 """The SERVER span of a request that nobody but us will see.
 
-Where the site exports its spans nowhere, only our own processor would get this one, and letting the SDK make it costs
-a quarter of all that an audited request is charged. Whoever asks for the current span finds what the SDK would give:
-ids of the provider's generator, its sampler's decision, attributes, events, a parent for the spans of the view.
+Where the site itself exports its spans nowhere, only our own processors would get this one, and letting the SDK make
+it costs a quarter of all that an audited request is charged. Whoever asks for the current span finds what the SDK would
+give: ids of the provider's generator, its sampler's decision, attributes, events, a parent for the spans of the view.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, TracerProvider
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
     Span,
@@ -39,11 +40,12 @@ _KEPT: Final = frozenset({EVENT_LOGIN, EVENT_REGISTRATION})
 
 
 class LeanSpan(Span):
-    """Has what `opentelemetry.sdk.trace.ReadableSpan` has, as far as anybody reads it from a living span."""
+    """Has what `opentelemetry.sdk.trace.ReadableSpan` has, as far as processors and exporters of ours read it."""
 
     kind = SpanKind.SERVER
     links: Sequence[Link] = ()
     dropped_attributes = dropped_events = dropped_links = 0
+    instrumentation_scope = InstrumentationScope("otel_audit")
     end_time: int | None = None
 
     def __init__(

@@ -20,7 +20,7 @@ from otel_audit.integrations.signin import conclude
 from otel_audit.lean_span import start_lean_span
 from otel_audit.peers import CARRIER_HEADER, continue_process
 from otel_audit.policy import Decision, Policy
-from otel_audit.provider import private_tracer, site_tracer, unwatched_provider
+from otel_audit.provider import forward_request, private_tracer, site_tracer, unwatched_provider
 from otel_audit.request_facts import intent_facts, request_facts
 from otel_audit.request_policy import ask_for_groups, excluded_by, settle, wants_groups
 from otel_audit.request_scope import RequestScope, scope_of, status_of
@@ -39,7 +39,7 @@ RETRY_AFTER_S: Final = 5
 class Passage:
     """One request's way through the guard: opens a scope, and a SERVER span unless OpenTelemetry's middleware does."""
 
-    __slots__ = ("_intents", "_outer", "_outer_note", "_span", "_token", "receipt", "scope")
+    __slots__ = ("_intents", "_outer", "_outer_note", "_span", "_token", "_unwatched", "receipt", "scope")
 
     def __init__(self, scope: RequestScope, intents: str) -> None:
         self.scope = scope
@@ -48,6 +48,7 @@ class Passage:
         self._outer_note = current_note.get()
         self._span: Any = None
         self._token: Any = None
+        self._unwatched: Any = None  # the provider, where the span is not the SDK's
         self.receipt: Receipt | None = None
 
     @classmethod
@@ -97,8 +98,7 @@ class Passage:
         with edge("guard.refuse"):
             self.scope.finish()
             delivery().withdraw(self.scope.record_id)  # the disk may have refused what the file has taken
-            if self._span is not None and self._span.is_recording():
-                conclude_span(self._span, self.scope, 503)
+            self._conclude_span(503)
         return _refusal()
 
     def resolve_actor(self) -> None:
@@ -220,15 +220,23 @@ class Passage:
         attributes = first_attributes(scope)
         if (unwatched := unwatched_provider()) is not None:
             self._span = scope.span = start_lean_span(unwatched, scope.method, parent, attributes)
-        if self._span is None:
+        if self._span is not None:
+            self._unwatched = unwatched
+        else:
             self._span = tracer.start_span(scope.method, context=parent, kind=SpanKind.SERVER, attributes=attributes)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))
+
+    def _conclude_span(self, status: int | None) -> None:
+        """End the span that this guard started, if it did."""
+        if self._span is not None and self._span.is_recording():
+            conclude_span(self._span, self.scope, status)
+            if self._unwatched is not None:
+                forward_request(self._span, self._unwatched)
 
     def _end_span(self, status: int | None) -> Any:
         """End the span that this guard started; return the request's span, a private one where none was recorded."""
         scope = self.scope
-        if self._span is not None and self._span.is_recording():
-            conclude_span(self._span, scope, status)
+        self._conclude_span(status)
         if scope.span is None:
             # Without one, the site's instrumentation left this request out: excluded by URL, or refused before it.
             parent = trace.set_span_in_context(self._span) if self._span is not None else inbound_context(scope.meta)

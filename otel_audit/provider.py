@@ -25,7 +25,7 @@ from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
 
-__all__ = ["Parts", "lock", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
+__all__ = ["Parts", "forward_request", "lock", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
 
 _SCOPE_NAME = "otel_audit"
 
@@ -78,9 +78,9 @@ def site_tracer() -> Tracer:
 
 
 def unwatched_provider() -> TracerProvider | None:
-    """Return the provider that `site_tracer` found where no processor looks at the span of a request now, else None.
+    """Return the provider that `site_tracer` found where nobody looks at the living span of a request now, else None.
 
-    Ours alone does, and what forwards durably leaves that span to the spool.
+    Our own processors do not: one takes the record from the guard, and what forwards wants ended spans or none.
     """
     site = _state.site
     if type(site) is not TracerProvider or type(_state.site_tracer) is not SdkTracer:
@@ -89,7 +89,14 @@ def unwatched_provider() -> TracerProvider | None:
     ours = _state.processor
     if not processors or type(processors[0]) is not ours:
         return None
-    return site if all(getattr(one, "leaves_requests_out", False) for one in processors[1:]) else None
+    return site if all(hasattr(one, "wants_requests") for one in processors[1:]) else None
+
+
+def forward_request(span: Any, provider: TracerProvider) -> None:
+    """Give the ended span of a request, which the SDK knows nothing of, to those of our processors that want it."""
+    for processor in _processors(provider)[1:]:
+        if getattr(processor, "wants_requests", False):
+            processor.on_end(span)
 
 
 def private_tracer() -> Tracer:

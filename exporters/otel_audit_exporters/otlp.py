@@ -56,7 +56,7 @@ def forwarding_processors(provider: TracerProvider) -> Iterator[SpanProcessor]:
         return
     exporter = collector_exporter()
     if exporter is not None:
-        yield _OrdinarySpans(exporter) if forwards_durably() else BatchSpanProcessor(exporter)
+        yield _OrdinarySpans(exporter) if forwards_durably() else _EverySpan(exporter)
 
 
 def collector_exporter() -> SpanExporter | None:
@@ -93,11 +93,17 @@ def bare_exporter() -> tuple[str, Any]:
     return protocol, exporter_class(**{**options, **_FITTED[protocol](options)})
 
 
+class _EverySpan(BatchSpanProcessor):
+    """Forwards, as best effort, every span that has ended."""
+
+    #: Read by `otel_audit.provider`: a request's span may be our own, which is only to be had when it has ended.
+    wants_requests = True
+
+
 class _OrdinarySpans(BatchSpanProcessor):
     """Forwards, as best effort, what is no record of the audit trail: queries, calls to other services."""
 
-    #: Read by `otel_audit.provider`: nobody misses the SDK's span of a request.
-    leaves_requests_out = True
+    wants_requests = False
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue an ordinary span."""

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -24,6 +26,7 @@ from opentelemetry.trace import (
 from otel_audit.lean_span import LeanSpan, start_lean_span
 from otel_audit.testing import AuditRecords
 from otel_audit_exporters import AuditSampler
+from otel_audit_exporters.trace_level import TraceLevelExporter
 
 from . import views
 from .conftest import URLS
@@ -39,7 +42,7 @@ ATTRIBUTES = {"http.request.method": "GET", "url.path": "/"}
 def both(sampler: Sampler, parent: SpanContext | None) -> tuple[Span, Any]:
     """Start the SDK's span and ours under the same circumstances."""
     provider = TracerProvider(sampler=AuditSampler(sampler), shutdown_on_exit=False)
-    context = None if parent is None else set_span_in_context(NonRecordingSpan(parent))
+    context = Context() if parent is None else set_span_in_context(NonRecordingSpan(parent))
     theirs = provider.get_tracer("test").start_span("GET", context, SpanKind.SERVER, ATTRIBUTES)
     return theirs, start_lean_span(provider, "GET", context, dict(ATTRIBUTES))
 
@@ -53,7 +56,7 @@ def described(span: Any) -> dict[str, Any]:
         "status": (span.status.status_code, span.status.description),
         "attributes": dict(span.attributes),
         "events": [(event.name, dict(event.attributes or {})) for event in span.events],
-        "recording": span.is_recording(),
+        "recording": getattr(span, "is_recording", bool)(),
         "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
         "links": tuple(span.links),
         "service": span.resource.attributes["service.name"],
@@ -168,6 +171,13 @@ def current(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Span]]:
 class Watch(SpanProcessor):
     """Somebody else who gets the spans."""
 
+    def __init__(self) -> None:
+        self.ended: list[Any] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Keep ``span``."""
+        self.ended.append(span)
+
 
 def test_a_view_finds_the_parent_of_its_spans(door: Door, current: list[Any], records: AuditRecords) -> None:
     door.get("/seen/")
@@ -195,14 +205,34 @@ def test_it_gives_way_as_soon_as_somebody_else_gets_the_spans(
     assert [row.status_code for row in records.requests] == [200, 200]
 
 
-def test_it_stays_where_somebody_else_leaves_requests_out(
-    door: Door, current: list[Any], records: AuditRecords, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("wants_requests", [True, False])
+def test_it_stays_for_who_wants_ended_spans_alone_or_none(
+    door: Door, current: list[Any], records: AuditRecords, monkeypatch: pytest.MonkeyPatch, wants_requests: bool
 ) -> None:
-    monkeypatch.setattr(Watch, "leaves_requests_out", True, raising=False)
+    monkeypatch.setattr(Watch, "wants_requests", wants_requests, raising=False)
+    watch = Watch()
     door.get("/seen/")
-    trace.get_tracer_provider().add_span_processor(Watch())  # type: ignore[attr-defined]  # the SDK's
+    trace.get_tracer_provider().add_span_processor(watch)  # type: ignore[attr-defined]  # the SDK's
 
     door.get("/seen/")
 
-    assert isinstance(current[2], LeanSpan)
+    span, inside = current[2:]
+    assert isinstance(span, LeanSpan)
+    assert [ended.name for ended in watch.ended] == [inside.name, *(["GET seen/"] if wants_requests else [])]
     assert [row.status_code for row in records.requests] == [200, 200]
+
+
+def test_an_exporter_reads_it_as_it_reads_the_sdks(records: AuditRecords) -> None:
+    theirs, ours = both(ParentBased(ALWAYS_ON), REMOTE)
+    inner = InMemorySpanExporter()
+    for span in (theirs, ours):
+        span.set_attribute("http.route", "/")
+        span.add_event("exception", {"exception.message": "told"})
+        span.set_status(StatusCode.ERROR)
+        span.end()
+
+        TraceLevelExporter(inner).export([span])  # type: ignore[list-item]  # the SDK's span is one
+
+    expected, found = map(described, inner.get_finished_spans())
+    assert found == expected
+    assert found["attributes"]["http.route"] == "/"

@@ -18,11 +18,11 @@ from tests.e2e.shop import PASSWORD, SERVERS, Shop, until
 from tests.e2e.test_forwarding import BESIDE_THE_SPAN, SECRETS, visit
 from tests.e2e.visitors import Visitors
 
-pytestmark = [pytest.mark.e2e, pytest.mark.engines]
+pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(300)]
 
 KILLS = 10
 REQUESTS = 330
-ARRIVES_S = 30.0
+ARRIVES_S = 60.0
 _SPANS = ("request", "process", "step")
 
 

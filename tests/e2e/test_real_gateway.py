@@ -28,7 +28,7 @@ from tests.receiver.test_round_trip import PROVENANCE
 
 __all__ = ["listener"]
 
-pytestmark = [pytest.mark.e2e, pytest.mark.engines]
+pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(300)]
 
 KILLS = 10
 ARRIVES_S = 60.0

@@ -23,12 +23,10 @@ from tests.e2e.shop import SERVERS, Shop, until
 from tests.e2e.test_forwarding import BESIDE_THE_SPAN, SECRETS, visit
 from tests.e2e.visitors import Visitors
 from tests.fresh_databases import Databases, fresh_databases
-from tests.receiver.serving import RECEIVE, Site, listener
+from tests.receiver.serving import RECEIVE, Site
 from tests.receiver.test_round_trip import PROVENANCE
 
-__all__ = ["listener"]
-
-pytestmark = [pytest.mark.e2e, pytest.mark.engines]
+pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(300)]
 
 KILLS = 10
 ARRIVES_S = 60.0
@@ -44,6 +42,13 @@ def site(tmp_path: Path, django_db_blocker: pytest_django.DjangoDbBlocker) -> It
     directory = tmp_path / "receiver"
     with fresh_databases(["default", "audit"], directory, django_db_blocker) as databases:
         yield Site(directory, databases, "shop")
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A socket that listens, whether a receiver runs or not."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ import random
 import signal
 import socket
 import subprocess
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e.engines.build import MissingProgram, program
@@ -25,7 +24,6 @@ __all__ = ["CONFIGS", "Engine", "JaegerQuery", "collector", "free_port", "jaeger
 
 CONFIGS = Path(__file__).parents[3] / "collector-config"
 START_S = 60.0
-_LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Engine:
@@ -65,8 +63,8 @@ class Engine:
         return self._is_answering() and self._process.poll() is None
 
     def _is_answering(self) -> bool:
-        with suppress(OSError), _LOCAL.open(self._health, timeout=5) as answer:
-            return bool(answer.status == 200)
+        with suppress(httpx.TransportError):
+            return httpx.get(self._health, timeout=5, trust_env=False).status_code == 200
         return False
 
     def _end(self, how: signal.Signals) -> None:
@@ -109,13 +107,8 @@ class JaegerQuery(Engine):
         return Counter((trace["traceID"], span["spanID"]) for trace in traces for span in self.trace(trace["traceID"]))
 
     def _get(self, path: str) -> Any:
-        try:
-            with _LOCAL.open(self.url + path, timeout=30) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as refused:
-            if refused.code == 404:
-                return []
-            raise
+        answer = httpx.get(self.url + path, timeout=30, trust_env=False)
+        return [] if answer.status_code == 404 else answer.raise_for_status().json()["data"]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tests.fresh_databases import Databases
 __all__ = ["PROCESS", "RECEIVE", "REGISTRATION", "START_S", "STEP", "Site", "endpoint", "listener", "until"]
 
 SCRIPTS = Path(__file__).parent / "site"
-START_S = 60.0
+START_S = 120.0
 RECEIVE = ["-m", "django", "otel_audit", "receive", "--bind", "fd://{fd}"]
 PROCESS, STEP, REGISTRATION = (f"otel_audit_{name}auditevent" for name in ("process", "step", "registration"))
 

@@ -68,13 +68,11 @@ def fresh_pipeline() -> Iterator[None]:
 
     pipeline._reset()
     yield
-    pump, wake = pipeline._pump_thread, pipeline._wake
+    pumper = pipeline._pumper
     if pipeline._draining.sinks is not None:
         pipeline._draining.sinks.stop(5.0)
     pipeline._direct.close()
     if pipeline._spool is not None:
         pipeline._spool.close()
     pipeline._reset()
-    if pump is not None:
-        wake.put(None)
-        pump.join(5.0)
+    pumper.end(5.0)

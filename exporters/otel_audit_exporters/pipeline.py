@@ -10,12 +10,11 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
@@ -27,7 +26,7 @@ from otel_audit.attributes import SERVICE_NAME
 from otel_audit.conf import conf
 from otel_audit.edges import caught, edge
 from otel_audit.exceptions import SpoolError
-from otel_audit.locks import holds, is_waited_for_here, starting
+from otel_audit.locks import holds, is_waited_for_here
 from otel_audit.scope import Note
 from otel_audit_exporters import alarm
 from otel_audit_exporters.accounts import DATABASE, books_are_held_here
@@ -46,6 +45,7 @@ from otel_audit_exporters.envelope import (
     seal,
 )
 from otel_audit_exporters.losses import REFUSED
+from otel_audit_exporters.pump_thread import PumpThread
 from otel_audit_exporters.quarantine import put_aside
 from otel_audit_exporters.receipt import DURABLE_S, SETTLED, Receipt
 from otel_audit_exporters.self_metrics import count_dropped, count_quarantined, observe
@@ -58,11 +58,6 @@ __all__ = ["Pipeline", "pipeline"]
 
 #: Records kept in memory while neither spool nor database takes them; the oldest is counted as lost beyond.
 MAX_HELD: Final = 10_000
-#: A plain span that ends outside a request is in the spool within this many seconds.
-PUMP_DELAY_S: Final = 0.005
-#: What is held is tried again after this many seconds.
-RETRY_S: Final = 1.0
-
 #: At the end of a process the drain gets this many seconds; what is left waits in the spool for the next one.
 EXIT_DRAIN_S: Final = 1.0
 
@@ -78,13 +73,11 @@ class Pipeline:
 
     def _reset(self) -> None:
         self._queue: SimpleQueue[Encode] = SimpleQueue()
-        self._wake: SimpleQueue[None] = SimpleQueue()
         # Re-entrant, as a signal handler may record something while its own thread holds them.
         self._pump_lock = threading.RLock()
         self._pumping: int | None = None
-        self._start_lock = threading.RLock()
         self._writer_lock = threading.RLock()
-        self._pump_thread: threading.Thread | None = None
+        self._pumper = PumpThread(self.pump, lambda: bool(self._held))
         self._spool: SpoolWriter | None = None
         self._spool_target: Any = None
         self._draining = Draining(self.store)
@@ -205,14 +198,14 @@ class Pipeline:
 
     def span_started(self, note: Note) -> None:
         """Make sure that a span which ends outside a request finds the thread that takes it."""
-        if (note.scope is None or note.scope.finished) and self._pump_thread is None:
-            self._start_pump_thread()
+        if (note.scope is None or note.scope.finished) and self._pumper.thread is None:
+            self._pumper.start()
 
     def span_ended(self, span: ReadableSpan, note: Note) -> None:
         """Queue a finished span. Takes no lock: garbage collection may call it."""
         self._enqueue(lambda: encode_span(span, note, self.service_name))
-        if self._pump_thread is not None and (note.scope is None or note.scope.finished):
-            self._wake.put(None)
+        if self._pumper.thread is not None and (note.scope is None or note.scope.finished):
+            self._pumper.ask()
 
     def events_ended(self, span: ReadableSpan, enclosing: Note) -> None:
         """Queue the audit events of an ordinary span that ended inside what ``enclosing`` says. Takes no lock."""
@@ -227,8 +220,8 @@ class Pipeline:
 
         self._enqueue(encode)
         if enclosing.scope is None or enclosing.scope.finished:
-            self._start_pump_thread(wait=False)
-            self._wake.put(None)
+            self._pumper.start(wait=False)
+            self._pumper.ask()
 
     def receive(self, records: list[Record]) -> None:
         """Store what another service has sent, all of it when this returns. When it raises, it has to be sent again.
@@ -261,8 +254,8 @@ class Pipeline:
         inside = self._is_inside_a_lock()
         if inside or self._pumping == threading.get_ident():
             # A receiver or log handler of the site, called by us, records something, or garbage collection does.
-            self._start_pump_thread(wait=not inside)
-            self._wake.put(None)
+            self._pumper.start(wait=not inside)
+            self._pumper.ask()
             return SETTLED
         try:
             with self._pump_lock:
@@ -296,7 +289,7 @@ class Pipeline:
         """
         locks = self._spool.locks if self._spool is not None else ()
         return (
-            holds(self._start_lock, self._draining.lock, self._writer_lock, alarm.lock, provider.lock, *locks)
+            holds(self._pumper.lock, self._draining.lock, self._writer_lock, alarm.lock, provider.lock, *locks)
             or books_are_held_here()
             or is_waited_for_here()
         )
@@ -431,9 +424,9 @@ class Pipeline:
         lost = 0
         while len(self._held) > MAX_HELD:
             lost += self._held.popleft().id not in self._intents  # else the intent leaves a row
-        self._start_pump_thread()
-        if threading.current_thread() is not self._pump_thread:
-            self._wake.put(None)
+        self._pumper.start()
+        if threading.current_thread() is not self._pumper.thread:  # which tries again later, not at once
+            self._pumper.ask()
         raise_alarm("held", len(records), f"Neither spool nor database takes them; {lost} are lost. ({failure})")
         if lost:
             self._lose("memory full", lost)
@@ -492,34 +485,6 @@ class Pipeline:
     def _depths(self) -> list[tuple[str, int]]:
         sinks = self._draining.sinks
         return list(sinks.depths()) if sinks is not None else []
-
-    def _start_pump_thread(self, *, wait: bool = True) -> None:
-        """Start the thread, once; without ``wait`` only when nobody else starts one now.
-
-        Garbage collection may run in a thread that the other waits for. The next pump takes what is queued then.
-        """
-        if not conf.enabled or conf.delivery == "memory":
-            return  # a site's own tests have no thread of ours: `capture` takes what has ended
-        if self._pump_thread is not None or not self._start_lock.acquire(blocking=wait):
-            return
-        try:
-            if self._pump_thread is None:
-                self._pump_thread = threading.Thread(target=self._pump_forever, name="otel-audit-pump", daemon=True)
-                with starting():
-                    self._pump_thread.start()
-        finally:
-            self._start_lock.release()
-
-    def _pump_forever(self) -> None:
-        wake = self._wake
-        while wake is self._wake:
-            with suppress(Empty):  # what is held is tried again although nothing new comes
-                wake.get(timeout=RETRY_S if self._held else None)
-                time.sleep(PUMP_DELAY_S)  # what ends together is delivered together
-                while True:
-                    wake.get_nowait()
-            with edge("pipeline.pump_thread"):
-                self.pump()
 
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child: the parent's threads do not exist here, its queue and spool are not ours."""

@@ -201,7 +201,7 @@ def test_garbage_collection_in_the_middle_of_a_pump_does_not_deadlock(
             yield
 
     def pump_while_collecting() -> None:
-        with pipeline._pump_lock, pipeline._start_lock:
+        with pipeline._pump_lock, pipeline._pumper.lock:
             baking = [bake()]
             next(baking[0])
             baking.append(baking)  # type: ignore[arg-type]

@@ -209,8 +209,8 @@ def begin_a_flusher() -> None:
 
 
 def begin_the_pump() -> None:
-    pipeline._pump_thread = None
-    pipeline._start_pump_thread()
+    pipeline._pumper.thread = None
+    pipeline._pumper.start()
 
 
 #: What starts a thread while it may hold the lock that who delivers needs, and in which method of the new thread.

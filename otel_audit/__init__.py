@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_audit.processes import actor, carrier, process, resume, step
+    from otel_audit.carriers import carrier, resume
+    from otel_audit.processes import actor, process, step
     from otel_audit.site import annotate, flush, status
 
 __all__ = ["actor", "annotate", "carrier", "flush", "process", "resume", "status", "step"]
@@ -16,9 +17,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "actor": "otel_audit.processes",
-    "carrier": "otel_audit.processes",
+    "carrier": "otel_audit.carriers",
     "process": "otel_audit.processes",
-    "resume": "otel_audit.processes",
+    "resume": "otel_audit.carriers",
     "step": "otel_audit.processes",
     "annotate": "otel_audit.site",
     "flush": "otel_audit.site",

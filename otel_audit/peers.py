@@ -18,10 +18,10 @@ from uuid import UUID
 from django.core import signing
 
 from otel_audit.attributes import AUDIT_PROCESS_ID, KIND_PROCESS
+from otel_audit.carriers import CARRIER_MAX_AGE_S, CARRIER_SALT
 from otel_audit.client_ip import comes_from, parse_networks
 from otel_audit.conf import conf
 from otel_audit.edges import edge
-from otel_audit.processes import CARRIER_MAX_AGE_S, CARRIER_SALT
 from otel_audit.request_scope import RequestScope
 from otel_audit.scope import Note, current_actor, current_note
 

@@ -13,50 +13,35 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import reprlib
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 from weakref import ref
 
-from django.core import signing
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.edges import edge
-from otel_audit.exceptions import CarrierError
+from otel_audit.exception_facts import describe_exception
 from otel_audit.ids import record_id
 from otel_audit.provider import private_tracer, site_tracer
-from otel_audit.scope import Actor, Note, current_actor, current_note, current_request, note_of
+from otel_audit.scope import Actor, Note, current_actor, current_note, note_of
 
 __all__ = [
     "Process",
-    "Resumed",
     "Step",
     "actor",
-    "carrier",
-    "describe_exception",
     "process",
-    "resume",
     "step",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-#: With dashes, as a carrier may travel as the headers of a request.
-CARRIER_KEY: Final = "otel-audit"
-CARRIER_SALT: Final = "otel_audit.carrier"
-#: A carrier older than this is refused: work that waits longer begins a process of its own.
-CARRIER_MAX_AGE_S: Final = 7 * 24 * 3600
 
 
 class _Recorded:
@@ -243,30 +228,6 @@ class Process(_Recorded):
         return step(name, expect, order, description, **extra).of(self)
 
 
-class Resumed(Process):
-    """A process that began elsewhere: its steps here belong to the row there. Has no row of its own."""
-
-    def __init__(self, note: Note | None, parent: otel_context.Context) -> None:
-        super().__init__("", {}, {})
-        self._resumed = note
-        self._elsewhere = parent
-
-    def begin(self, *, make_current: bool = True) -> None:
-        """Make the process elsewhere the one that encloses what follows."""
-        if not conf.enabled or self._resumed is None:
-            return
-        self._note = self._resumed
-        self._span = trace.get_current_span(self._elsewhere)
-        self._outer = current_note.get()
-        current_note.set(self._note)
-        self._token = otel_context.attach(self._elsewhere)
-
-    def end(self, error: BaseException | None = None, *, end_time_ns: int | None = None) -> None:
-        """Leave the process; how it ended is told by its steps."""
-        if self._note is not None:
-            self._leave(self._note)
-
-
 def process(name: str, description: str = "", **extra: Any) -> Process:
     """Record a business process: a context manager and decorator, sync and async.
 
@@ -334,71 +295,6 @@ def emit_registration(
     return registration_id
 
 
-def carrier(running: Process) -> dict[str, str]:
-    """Return what another service, task or process needs to `resume` a process: signed, JSON-able, valid for a week.
-
-    It is a dict of texts: the arguments of a task, or the headers of a request to a service that has this one among its
-    ``TRUSTED_PEERS`` and goes on by itself.
-
-    Of a process that is not recorded it carries that alone, so that `resume` works and records no process.
-    """
-    headers: dict[str, str] = {}
-    payload: dict[str, Any] = {"process": None}
-    if running.note is not None:
-        TraceContextTextMapPropagator().inject(
-            headers, trace.set_span_in_context(trace.NonRecordingSpan(running.span_context))
-        )
-        payload = {
-            "process": running.note.process_id,
-            "request": running.note.request_id,
-            "order": next(running.note.steps),  # steps elsewhere are numbered on from here
-            **headers,
-        }
-    return {CARRIER_KEY: signing.dumps(payload, salt=CARRIER_SALT), **headers}
-
-
-def resume(carried: Mapping[str, str]) -> Resumed:
-    """Continue a process that began elsewhere: steps inside the block belong to it.
-
-    Raises:
-        CarrierError: ``carried`` was not made by `carrier` with this site's ``SECRET_KEY``, or is older than a week.
-    """
-    if not conf.enabled:
-        return Resumed(None, otel_context.get_current())
-    payload = _payload(carried)
-    context = TraceContextTextMapPropagator().extract(payload, otel_context.get_current())
-    if payload["process"] is None:
-        return Resumed(None, context)
-    note = Note(
-        keys.KIND_PROCESS,
-        payload["process"],
-        scope=current_request.get(),
-        request_id=payload["request"],
-        process_id=payload["process"],
-        ambient=current_actor.get(),
-        steps=count(payload["order"]),
-    )
-    return Resumed(note, context)
-
-
-def _payload(carried: Mapping[str, str]) -> dict[str, Any]:
-    signed = carried.get(CARRIER_KEY) if isinstance(carried, Mapping) else None
-    if not isinstance(signed, str):
-        raise CarrierError(
-            f"resume() got {reprlib.repr(carried)} without a text under {CARRIER_KEY!r}; "
-            "give it the dict that carrier() returned."
-        )
-    try:
-        payload: dict[str, Any] = signing.loads(signed, salt=CARRIER_SALT, max_age=CARRIER_MAX_AGE_S)
-    except signing.SignatureExpired:
-        raise CarrierError("resume() got a carrier older than a week; begin a process of its own instead.") from None
-    except signing.BadSignature:
-        raise CarrierError(
-            "resume() got a carrier that this site did not sign; both services need the same SECRET_KEY."
-        ) from None
-    return payload
-
-
 @contextmanager
 def actor(type: str, name: str) -> Iterator[Actor]:  # noqa: A002  # the draft's word: audit.actor.type
     """Say who acts where there is no request: ``with actor("system", "nightly-import"):``.
@@ -414,22 +310,6 @@ def actor(type: str, name: str) -> Iterator[Actor]:  # noqa: A002  # the draft's
         yield who
     finally:
         current_actor.reset(token)
-
-
-def describe_exception(error: BaseException) -> dict[str, str]:
-    """Return type, message and stack trace of ``error``, redacted and cut, in the keys of the record's ``error``."""
-    kind = type(error)
-    redactor = conf.redactor
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    try:
-        message = str(error)
-    except BaseException as broken:  # a foreign __str__ may raise anything
-        message = f"<{type(broken).__name__} in __str__>"
-    try:
-        stack = "".join(traceback.TracebackException.from_exception(error, compact=True).format())
-    except BaseException as broken:  # the standard library looks into a foreign exception, and may stumble
-        stack = f"<{type(broken).__name__} while the stack trace was read>"
-    return {"type": name, "message": redactor.value(message), "stacktrace": redactor.value(stack)}
 
 
 def _start_span(

@@ -17,9 +17,9 @@ from otel_audit import attributes as keys
 from otel_audit.client_ip import client_address, parse_networks
 from otel_audit.conf import conf
 from otel_audit.edges import caught
+from otel_audit.exception_facts import describe_exception
 from otel_audit.originals import original
 from otel_audit.own_facts import add_own, untrusted_headers
-from otel_audit.processes import describe_exception
 from otel_audit.redaction import Body, Redactor
 from otel_audit.request_scope import RequestScope, status_of
 from otel_audit.routes import match_ahead

@@ -12,7 +12,7 @@ from django.core import signing
 from django.test import override_settings
 
 from otel_audit import carrier, process
-from otel_audit.processes import CARRIER_SALT
+from otel_audit.carriers import CARRIER_SALT
 from otel_audit.testing import AuditRecords
 
 from .conftest import URLS

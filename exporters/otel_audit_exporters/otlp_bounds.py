@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, EventBase, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.util import BoundedList
 
 from otel_audit import attributes as keys
+from otel_audit_exporters.span_copies import attributes_of, copy_of, list_of
 
 __all__ = ["MAX_REQUEST_BYTES", "BoundedRequests"]
 
@@ -106,24 +105,11 @@ def _copy(span: ReadableSpan, limit: int, events: Sequence[EventBase]) -> Readab
         Event(event.name[:limit], _cut(event.attributes or {}, limit, changed), event.timestamp) for event in events
     ]
     attributes[keys.AUDIT_CHANGED] = tuple(dict.fromkeys(changed))
-    bounded = BoundedAttributes(attributes=attributes)
-    bounded.dropped = span.dropped_attributes
-    listed: BoundedList[Any] = BoundedList(None)
-    listed.extend(kept)
-    listed.dropped = span.dropped_events + len(span.events) - len(kept)
-    return ReadableSpan(
+    return copy_of(
+        span,
         name=span.name[:limit],
-        context=span.get_span_context(),
-        parent=span.parent,
-        resource=span.resource,
-        attributes=bounded,
-        events=listed,
-        links=span.links,
-        kind=span.kind,
-        status=span.status,
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
+        attributes=attributes_of(attributes, span.dropped_attributes),
+        events=list_of(kept, span.dropped_events + len(span.events) - len(kept)),
     )
 
 

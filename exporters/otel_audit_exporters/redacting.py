@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.urls import Resolver404, resolve
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, EventBase, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, Status, TraceState
 from opentelemetry.util.types import Attributes
 
@@ -21,6 +19,7 @@ from otel_audit.edges import edge
 from otel_audit.keyed import is_fingerprint
 from otel_audit.redaction import Redactor, is_mark
 from otel_audit.text import storable
+from otel_audit_exporters.span_copies import attributes_of, copy_of, list_of
 
 __all__ = ["RedactingSpanExporter"]
 
@@ -67,19 +66,15 @@ def _all_redacted(spans: Sequence[ReadableSpan], redactor: Redactor) -> Iterator
 
 def _redacted(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
     description = span.status.description
-    return ReadableSpan(
+    return copy_of(
+        span,
         name=_text(span.name, redactor),
         context=_context(span.get_span_context(), redactor),
         parent=_context(span.parent, redactor),
-        resource=span.resource,
         attributes=_attributes(span.attributes, span.dropped_attributes, redactor, _known(span.attributes or {})),
-        events=_list((_event(event, redactor) for event in span.events), span.dropped_events),
-        links=_list((_link(link, redactor) for link in span.links), span.dropped_links),
-        kind=span.kind,
+        events=list_of((_event(event, redactor) for event in span.events), span.dropped_events),
+        links=list_of((_link(link, redactor) for link in span.links), span.dropped_links),
         status=Status(span.status.status_code, _text(description, redactor) if description else None),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
     )
 
 
@@ -114,21 +109,11 @@ def _attributes(
     attributes: Attributes, dropped: int, redactor: Redactor, known: Mapping[str, Any] = _NOTHING
 ) -> Attributes:
     """Return masked copies that still say how many others the span's limits dropped."""
-    masked = BoundedAttributes(
-        attributes={
-            _text(key, redactor): known[key] if key in known else _value(key, value, redactor)
-            for key, value in (attributes or {}).items()
-        }
-    )
-    masked.dropped = dropped
-    return masked
-
-
-def _list(items: Iterable[Any], dropped: int) -> BoundedList[Any]:
-    kept: BoundedList[Any] = BoundedList(None)
-    kept.extend(list(items))
-    kept.dropped = dropped
-    return kept
+    masked = {
+        _text(key, redactor): known[key] if key in known else _value(key, value, redactor)
+        for key, value in (attributes or {}).items()
+    }
+    return attributes_of(masked, dropped)
 
 
 def _text(text: str, redactor: Redactor) -> str:

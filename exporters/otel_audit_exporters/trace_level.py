@@ -6,15 +6,14 @@ The record's id stays, as it leads from the trace to the row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
-from opentelemetry.sdk.util import BoundedList
 
 from otel_audit.attributes import AUDIT_RECEIVER, AUDIT_RECORD_ID
 from otel_audit_exporters.redacting import RedactingSpanExporter
+from otel_audit_exporters.span_copies import attributes_of, copy_of, list_of
 
 __all__ = ["TraceLevelExporter"]
 
@@ -37,22 +36,8 @@ def _without_audit(span: ReadableSpan) -> ReadableSpan:
     events = [event for event in span.events if not event.name.startswith(_OURS)]
     if len(kept) == len(found) and len(events) == len(span.events):
         return span
-    attributes = BoundedAttributes(attributes=kept)
-    attributes.dropped = span.dropped_attributes
-    bounded: BoundedList[Any] = BoundedList(None)
-    bounded.extend(events)
-    bounded.dropped = span.dropped_events
-    return ReadableSpan(
-        name=span.name,
-        context=span.get_span_context(),
-        parent=span.parent,
-        resource=span.resource,
-        attributes=attributes,
-        events=bounded,
-        links=span.links,
-        kind=span.kind,
-        status=span.status,
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
+    return copy_of(
+        span,
+        attributes=attributes_of(kept, span.dropped_attributes),
+        events=list_of(events, span.dropped_events),
     )

@@ -22,10 +22,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
 
 from otel_audit.admin.display import (
-    derived_mark,
+    NOTHING,
     duration,
     moment,
     outcome_mark,
@@ -128,6 +127,7 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     actions = None
+    empty_value_display = NOTHING
     sortable_by = ("began",)
     change_list_template = "otel_audit/admin/change_list.html"
     change_form_template = "otel_audit/admin/change_form.html"
@@ -233,11 +233,6 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
         """Return the beginning of the trace id."""
         return trace_link(obj)
 
-    @admin.display(description=pgettext_lazy("of a process", "Outcome"))
-    def derived(self, obj: Any) -> SafeString:
-        """Return the derived outcome of a process or step."""
-        return derived_mark(obj.derived_outcome)
-
     @admin.display(description=_("Name"))
     def name_short(self, obj: Any) -> str | SafeString:
         """Return the name, cut where it is long."""
@@ -263,7 +258,7 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
         """Return when the row was written, in UTC."""
         return moment(obj.stored_at)
 
-    @admin.display(description=_("Own outcome"))
+    @admin.display(description=_("Outcome"))
     def outcome_shown(self, obj: AuditEvent) -> SafeString:
         """Return the outcome that the record itself says."""
         return outcome_mark(obj.outcome)

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from otel_audit.admin.json_text import indented
 from otel_audit.models import AuditEvent, LoginAuditEvent, RegistrationAuditEvent, RequestAuditEvent
 from otel_audit.outcomes import DerivedOutcome
 from otel_audit.trace_links import trace_url
@@ -23,6 +24,7 @@ from otel_audit.trace_links import trace_url
 __all__ = [
     "NOTHING",
     "block",
+    "body",
     "derived_mark",
     "duration",
     "listing_url",
@@ -110,6 +112,11 @@ def shortened(text: str, length: int = 80) -> str | SafeString:
 def block(text: str | None) -> str | SafeString:
     """Return a text of many lines as it is."""
     return NOTHING if not text else format_html('<pre class="oa-block">{}</pre>', text)
+
+
+def body(text: str | None) -> str | SafeString:
+    """Return a recorded body: JSON on lines of its own, anything else as it is."""
+    return block(text and indented(text))
 
 
 def pretty_json(value: Any) -> str | SafeString:

@@ -13,6 +13,7 @@ from otel_audit.admin.base import EXTRA, PROVENANCE, AuditAdmin, Related
 from otel_audit.admin.display import (
     NOTHING,
     block,
+    body,
     duration,
     loaded,
     login_mark,
@@ -114,13 +115,13 @@ class RequestAdmin(AuditAdmin):
 
     @admin.display(description=gettext_lazy("Request body"))
     def request_body_shown(self, obj: RequestAuditEvent) -> str | SafeString:
-        """Return the request body as it was recorded."""
-        return block(obj.request_body)
+        """Return the request body, indented where it is JSON."""
+        return body(obj.request_body)
 
     @admin.display(description=gettext_lazy("Response body"))
     def response_body_shown(self, obj: RequestAuditEvent) -> str | SafeString:
-        """Return the response body as it was recorded."""
-        return block(obj.response_body)
+        """Return the response body, indented where it is JSON."""
+        return body(obj.response_body)
 
 
 @admin.register(LoginAuditEvent)

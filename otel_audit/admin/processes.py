@@ -9,11 +9,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from otel_audit.admin.base import EXTRA, PROVENANCE, AuditAdmin, Related
 from otel_audit.admin.display import (
+    derived_mark,
     loaded,
+    outcome_mark,
     record_link,
     registration_mark,
     shortened,
@@ -26,6 +28,7 @@ from otel_audit.admin.related import (
     steps_of,
 )
 from otel_audit.models import (
+    AuditEvent,
     ProcessAuditEvent,
     RegistrationAuditEvent,
     RequestAuditEvent,
@@ -38,8 +41,22 @@ __all__ = ["ProcessAdmin", "RegistrationAdmin", "StepAdmin"]
 _ACTOR = (gettext_lazy("Actor"), ("actor_name", "actor_type", "created_by", "service_name"))
 
 
+class _DerivedAdmin(AuditAdmin):
+    """Pages of what ended as its steps and registrations tell, whatever it says itself."""
+
+    @admin.display(description=pgettext_lazy("of a process", "Outcome"))
+    def derived(self, obj: Any) -> SafeString:
+        """Return the derived outcome."""
+        return derived_mark(obj.derived_outcome)
+
+    @admin.display(description=gettext_lazy("Own outcome"))
+    def outcome_shown(self, obj: AuditEvent) -> SafeString:
+        """Return the outcome that the process or step itself says."""
+        return outcome_mark(obj.outcome)
+
+
 @admin.register(ProcessAuditEvent)
-class ProcessAdmin(AuditAdmin):
+class ProcessAdmin(_DerivedAdmin):
     """Processes with the outcome that their steps and registrations tell."""
 
     list_display = ("began", "derived", "name_short", "actor", "took_ms", "request_link", "trace")
@@ -87,7 +104,7 @@ class ProcessAdmin(AuditAdmin):
 
 
 @admin.register(StepAuditEvent)
-class StepAdmin(AuditAdmin):
+class StepAdmin(_DerivedAdmin):
     """Steps with the number of registrations that came and that were expected."""
 
     list_display = ("began", "derived", "name_short", "came", "process_link", "actor", "took_ms", "trace")

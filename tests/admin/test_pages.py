@@ -394,9 +394,12 @@ def test_no_value_of_a_row_becomes_markup(auditor: Client) -> None:
                 assert "<img src=x" not in content
 
 
-def test_json_is_indented_bodies_stand_as_they_are_and_times_are_utc_with_microseconds(auditor: Client) -> None:
+def test_json_is_indented_other_bodies_stand_as_they_are_and_times_are_utc_with_microseconds(auditor: Client) -> None:
     request = store_request(
-        at(0.123456), extra_informations={"order": {"id": 17}}, request_body='{"a": 1}\n  <b>', changed_fields=["url"]
+        at(0.123456),
+        extra_informations={"order": {"id": 17}},
+        request_body='{"a": 1}\n  <b>',
+        response_body='{"id":7,"price":1.10}',
     )
 
     with override_settings(TIME_ZONE="America/Sao_Paulo"):
@@ -404,6 +407,7 @@ def test_json_is_indented_bodies_stand_as_they_are_and_times_are_utc_with_micros
 
     assert "{\n  &quot;order&quot;: {\n    &quot;id&quot;: 17\n  }\n}" in content
     assert '<pre class="oa-block">{&quot;a&quot;: 1}\n  &lt;b&gt;</pre>' in content
+    assert '<pre class="oa-block">{\n  &quot;id&quot;: 7,\n  &quot;price&quot;: 1.10\n}</pre>' in content
     assert "2026-11-24 12:00:00.123456 UTC" in content
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,8 @@ SKIPPED: Final = "skipped"
 #: Name under which the doctor's own process stands in the audit trail.
 NAME: Final = "otel_audit doctor"
 STORED_WITHIN_S: Final = 15.0
+#: What OpenTelemetry's exporters go on to say, and do not do here.
+_RETRY: Final = re.compile(r"(?: encountered while exporting [a-z ]+)?, retrying in [0-9.]+s$")
 
 
 @dataclass(slots=True)
@@ -232,7 +235,11 @@ def send_span(_visit: Visit) -> str:
         result = exporter.export([span])
         exporter.shutdown()
     if result is not SpanExportResult.SUCCESS:
-        raise StepFailedError(f"It did not take a span: {reasons[0] if reasons else 'no reason was given'}.")
+        reason = _RETRY.sub("", reasons[0]) if reasons else "no reason was given"
+        raise StepFailedError(
+            f'It did not take a span: {reason}. Start it, or correct OTEL_AUDIT["OTLP"] or the variables '
+            "OTEL_EXPORTER_OTLP_*; the audit tables do not need it."
+        )
     return f"It took the span of trace {span.get_span_context().trace_id:032x}."
 
 

@@ -8,6 +8,7 @@ is never made current, so the site's own sampling stays as it is.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -23,9 +24,12 @@ from opentelemetry.trace import Tracer
 
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
-from otel_audit.edges import edge
+from otel_audit.edges import edge, errors
+from otel_audit.exceptions import ConfigurationError
 
 __all__ = ["Parts", "forward_request", "lock", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
+
+logger = logging.getLogger("otel_audit")
 
 _SCOPE_NAME = "otel_audit"
 
@@ -135,8 +139,14 @@ def _attached(provider: trace.TracerProvider) -> trace.TracerProvider:
         for tracer in _tracers(provider):  # made before, each holds the sampler of its day
             tracer.sampler = sampler
     with edge("provider.forwarding"):  # a collector that cannot be set up is in nobody's way
-        for processor in parts.forwarding(provider):
-            provider.add_span_processor(processor)
+        try:
+            for processor in parts.forwarding(provider):
+                provider.add_span_processor(processor)
+        except ConfigurationError as problem:
+            errors["provider.forwarding"] += 1
+            logger.error(  # noqa: TRY400  # its sentence says what to do, a traceback nothing
+                "otel_audit forwards no spans: %s", conf.redactor.value(str(problem))
+            )
     return provider
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import call_command, load_command_class
 from django.core.management.base import CommandError
 from django.test import override_settings
 from opentelemetry import trace
@@ -213,6 +213,7 @@ def test_a_collector_that_refuses_is_named_with_its_answer_and_without_the_heade
         out, _ = fail("doctor")
 
     assert "It did not take a span: " in lines(out)["Collector"][1]
+    assert 'correct OTEL_AUDIT["OTLP"]' in lines(out)["Collector"][1]
     assert "401" in lines(out)["Collector"][1]
     assert SECRET not in out
 
@@ -345,6 +346,7 @@ def test_status_is_readable_too(site: Callable[..., Any]) -> None:
         *("enabled", "delivery", "spool dir", "database", "database state"),
         *("captured", "stored", "pending", "quarantined", "lost", "refused", "excluded", "oldest pending s"),
     ]
+    assert "None" not in printed
 
 
 def test_status_says_how_the_database_is(site: Callable[..., Any], no_tables: dict[str, Any], tmp_path: Path) -> None:
@@ -441,6 +443,20 @@ def test_what_was_put_aside_waits_for_the_database(site: Callable[..., Any], tmp
     _, reason = fail("drain", "--quarantined")
 
     assert reason.startswith("The audit database takes nothing now: ")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--quarantined",)])
+def test_a_directory_that_cannot_be_used_is_not_called_empty(
+    arguments: tuple[str, ...], site: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "open").mkdir(mode=0o755)
+
+    with site(SPOOL_DIR=tmp_path / "open"):
+        printed, reason = fail("drain", *arguments)
+
+    assert printed == ""
+    assert "is open to others (mode 0755): chmod 700 it" in reason
+    assert "as the user that serves the site" in reason
 
 
 def test_a_watching_drain_refuses_a_directory_of_no_use(site: Callable[..., Any], tmp_path: Path) -> None:
@@ -582,6 +598,30 @@ def test_a_wrong_timeout_is_named(text: str) -> None:
 def test_a_command_without_a_subcommand_says_which_there_are() -> None:
     with pytest.raises(CommandError, match=r"doctor \| status \| drain \| report"):
         call_command("otel_audit")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "drain --settings tests.settings --no-color -v 1",
+        "-v 1 drain --settings=tests.settings --pythonpath . --traceback",
+        "--settings tests.settings drain",
+    ],
+)
+def test_djangos_options_may_stand_before_and_after_the_subcommand(line: str) -> None:
+    parser = load_command_class("otel_audit", "otel_audit").create_parser("manage.py", "otel_audit")
+
+    options = parser.parse_args(line.split())
+
+    assert (options.subcommand, options.settings, options.verbosity) == ("drain", "tests.settings", 1)
+
+
+def test_djangos_options_may_stand_after_an_action_of_a_subcommand() -> None:
+    parser = load_command_class("otel_audit", "otel_audit").create_parser("manage.py", "otel_audit")
+
+    options = parser.parse_args(["token", "list", "--settings", "tests.settings", "--verbosity", "3"])
+
+    assert (options.action, options.settings, options.verbosity) == ("list", "tests.settings", 3)
 
 
 def test_the_command_does_not_stop_at_wrong_settings() -> None:

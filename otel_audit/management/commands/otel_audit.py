@@ -23,6 +23,7 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from otel_audit.conf import conf
+from otel_audit.management.everywhere import accept_everywhere
 from otel_audit.receiver import command as receiving
 
 __all__ = ["Command"]
@@ -74,6 +75,7 @@ class Command(BaseCommand):
         policy.add_argument("--status", type=int, help="The status code of the response.")
         receiving.add_receive(commands)
         receiving.add_token(commands)
+        accept_everywhere(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the subcommand that was asked for."""
@@ -140,14 +142,17 @@ class Command(BaseCommand):
     # ── drain ───────────────────────────────────────────────────────────────────────────────────
 
     def _drain(self, options: dict[str, Any]) -> None:
+        from otel_audit_exporters.directory import directory_problem
         from otel_audit_exporters.standing import uses_spool
 
         if not uses_spool():
             self._say(f"Nothing to drain: DELIVERY is {conf.delivery!r}.")
             return
-        if not conf.spool_dir.exists() and not options["watch"]:
+        if not options["watch"] and not _is_there(conf.spool_dir):
             self._say(f"Nothing to drain: {conf.spool_dir} is not there.")
             return
+        if (problem := directory_problem(conf.spool_dir)) is not None:  # else what nobody can read would count as empty
+            raise CommandError(f"Nothing was drained. {problem} Run this command as the user that serves the site.")
         if options["quarantined"]:
             self._retry_quarantined()
         if options["watch"]:
@@ -244,9 +249,18 @@ class Command(BaseCommand):
             self._say(mark)
 
 
+def _is_there(directory: Path) -> bool:
+    try:
+        return directory.exists()
+    except OSError:  # nobody may look; what opens it says why
+        return True
+
+
 def _shown(value: Any) -> str:
     """Return a figure for the terminal; counts by name on one line."""
-    return ", ".join(f"{name}: {count}" for name, count in value.items()) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        value = ", ".join(f"{name}: {count}" for name, count in value.items())
+    return "-" if value is None or value == "" else str(value)
 
 
 def _write_report(output: Path, since: datetime | None, until: datetime | None) -> int:

@@ -260,7 +260,7 @@ conf = AuditSettings()
 def in_test_environment() -> bool:
     """Whether ``setup_test_environment()`` has run; importing ``django.test`` alone is not enough."""
     utils = sys.modules.get("django.test.utils")
-    return utils is not None and hasattr(utils._TestState, "saved_data")
+    return hasattr(getattr(utils, "_TestState", None), "saved_data")  # a thread may meet a module half imported
 
 
 def database_fingerprint(alias: str) -> str:

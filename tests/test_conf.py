@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -265,6 +266,15 @@ def test_tests_keep_records_in_memory_unless_the_site_says_otherwise() -> None:
         said = conf.delivery
 
     assert (default, said) == ("memory", "spool")
+
+
+def test_a_thread_that_meets_django_test_half_imported_delivers_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "django.test.utils", ModuleType("django.test.utils"))
+
+    with override_settings(OTEL_AUDIT={}):
+        delivery = conf.delivery
+
+    assert delivery == "spool"
 
 
 def test_importing_django_test_makes_no_test_environment() -> None:

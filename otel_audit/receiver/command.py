@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.core.management.base import CommandError, CommandParser
+from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from otel_audit.conf import conf
@@ -54,7 +55,13 @@ def add_receive(commands: Any) -> None:
 def token(options: dict[str, Any], say: _SAY) -> None:
     """Run ``token``."""
     _require_app()
-    {"create": _create, "list": _list, "revoke": _revoke}[options["action"]](options, say)
+    try:
+        {"create": _create, "list": _list, "revoke": _revoke}[options["action"]](options, say)
+    except DatabaseError as error:
+        raise CommandError(
+            f"The table of the tokens cannot be used ({type(error).__name__}). Start the audit database, or run "
+            f"manage.py migrate --database {conf.database}."
+        ) from error
 
 
 def receive(options: dict[str, Any], say: _SAY) -> None:

@@ -47,6 +47,9 @@ _STATE: Final = 92.0
 _BARS: Final = LEFT + _LABEL + _STATE
 _BARS_WIDTH: Final = RIGHT - _BARS - 34
 _INDENT: Final = 12.0
+#: What a title of two lines takes, and what stands below it on the same page at the least.
+_TITLE_HEIGHT: Final = 40.0
+_FIRST_ENTRIES: Final = 90.0
 
 
 class Entry(NamedTuple):
@@ -104,7 +107,7 @@ def _write_family(sheet: Sheet, family: Family, tally: Tally, *, outlined: bool)
     mark = derived(process.derived_outcome)
     tally.process(process, process.derived_outcome)
     entries = [*_request_entries(process), _process_entry(process, mark), *_step_entries(family, tally)]
-    sheet.need(110)
+    sheet.need(_TITLE_HEIGHT + _FIRST_ENTRIES)
     if outlined:
         sheet.outline(f"process-{process.pk}", f"{mark.sign} {process.name}")
     _title(sheet, process.name, mark, _facts(process))
@@ -249,7 +252,7 @@ class _Timeline:
 
     def write(self) -> None:
         """Write the scale and every entry, going on over pages; what is short stays together."""
-        self._sheet.need(min(14 * len(self._entries) + 12, 90))
+        self._sheet.need(min(14 * len(self._entries) + 12, _FIRST_ENTRIES))
         if self._bars:
             self._scale()
         for index, entry in enumerate(self._entries):

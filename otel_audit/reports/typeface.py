@@ -182,5 +182,11 @@ def _visual(text: str) -> str:
     if find_spec("bidi") is None:
         return _RIGHT_TO_LEFT_WORDS.sub(lambda words: words[0][::-1], text)
     if find_spec("arabic_reshaper") is not None:
-        text = import_module("arabic_reshaper").reshape(text)
+        text = _joiner().reshape(text)
     return str(import_module("bidi.algorithm").get_display(text))
+
+
+@cache
+def _joiner() -> Any:
+    """Return what joins Arabic letters, without the one sign for the word Allah, which few fonts have."""
+    return import_module("arabic_reshaper").ArabicReshaper(configuration={"ARABIC LIGATURE ALLAH": False})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -19,6 +20,9 @@ from django.test import override_settings
 from otel_audit.receiver import tokens
 from otel_audit.receiver.models import ReceiverToken
 from otel_audit.receiver.tokens import Sender, Senders
+from tests.empty_database import no_tables
+
+__all__ = ["no_tables"]
 
 pytestmark = pytest.mark.django_db(databases=["default", "audit"], transaction=True)
 
@@ -63,6 +67,12 @@ def test_the_list_says_whose_tokens_there_are_and_whether_they_count() -> None:
 def test_a_token_that_is_not_there_or_revoked_already_cannot_be_revoked() -> None:
     with pytest.raises(CommandError, match="There is no valid token 4711"):
         run("revoke", "4711")
+
+
+@pytest.mark.parametrize("arguments", [("create", "--service", "till"), ("list",), ("revoke", "1")])
+def test_without_its_table_a_command_says_what_to_run(arguments: tuple[str, ...], no_tables: dict[str, Any]) -> None:
+    with pytest.raises(CommandError, match=r"run manage\.py migrate --database audit"):
+        call_command("otel_audit", "token", *arguments)
 
 
 @pytest.mark.parametrize(

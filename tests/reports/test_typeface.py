@@ -84,6 +84,16 @@ def test_arabic_letters_are_joined_where_the_library_for_it_is_installed() -> No
     assert all("\ufe70" <= letter <= "\ufeff" for letter in drawn)
 
 
+def test_a_common_arabic_name_is_written_with_letters_that_the_font_has() -> None:
+    pytest.importorskip("bidi")
+    pytest.importorskip("arabic_reshaper")
+
+    [(font, drawn)] = runs("عبد الله", SANS)
+
+    assert font == SANS
+    assert "\ufdf2" not in drawn
+
+
 def test_arabic_is_drawn_unjoined_where_only_python_bidi_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("bidi")
 

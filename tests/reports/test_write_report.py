@@ -222,6 +222,19 @@ def test_a_long_process_goes_on_over_pages_under_its_name() -> None:
         assert f"line {number}\n" in report.text or f"line {number} " in report.text
 
 
+def test_the_name_of_a_process_stands_on_the_page_of_its_first_line() -> None:
+    for number in range(60):
+        step = store_step(store_process(name="A name of two lines " * 8, actor_name="anna"), total_registrations=4)
+        for registration in range(1 + number % 7):
+            store_registration(step, name=f"line {registration}")
+
+    report = Report()
+
+    for text in report.texts:
+        assert text.count(" UTC · anna") == len(re.findall(r"^process ", text, re.MULTILINE))
+    assert report.text.count(" UTC · anna") == 60
+
+
 def test_requests_show_actor_path_status_and_what_was_raised() -> None:
     store_request(actor_name="anna", method="PATCH", url="/api/products/7/", query_params="page=2", response_time=41.6)
     store_request(at(1), status_code=500, error_type="ValueError", error_message="no number:\nx")

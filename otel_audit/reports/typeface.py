@@ -183,7 +183,8 @@ def _visual(text: str) -> str:
         return _RIGHT_TO_LEFT_WORDS.sub(lambda words: words[0][::-1], text)
     if find_spec("arabic_reshaper") is not None:
         text = _joiner().reshape(text)
-    return str(import_module("bidi.algorithm").get_display(text))
+    # From left to right, as the report is written: a name never turns the rest of its line round.
+    return str(import_module("bidi.algorithm").get_display(text, base_dir="L"))
 
 
 @cache

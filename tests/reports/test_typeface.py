@@ -75,6 +75,13 @@ def test_python_bidi_orders_the_line_where_it_is_installed() -> None:
     assert runs("user דנה כהן 7", SANS) == [(SANS, "user 7 ןהכ הנד")]
 
 
+def test_a_name_from_right_to_left_leaves_what_follows_in_its_place() -> None:
+    pytest.importorskip("bidi")
+
+    assert runs("דנה · otel-audit 7", SANS) == [(SANS, "הנד · otel-audit 7")]
+    assert runs("1  דנה", SANS) == [(SANS, "1  הנד")]
+
+
 def test_arabic_letters_are_joined_where_the_library_for_it_is_installed() -> None:
     pytest.importorskip("bidi")
     pytest.importorskip("arabic_reshaper")

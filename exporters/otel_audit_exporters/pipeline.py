@@ -268,13 +268,14 @@ class Pipeline:
         self._pumping, self._at_request = threading.get_ident(), at_request
         records: list[Record] = []
         try:
+            delivery = conf.delivery  # before anything leaves the queue: if this fails, it is all there still
             records = self._encode_queued()
             if records or self._held:
-                self._deliver(records)
+                self._deliver(records, delivery)
             if self._spool is not None and self._spool.is_synchronous:
                 return Receipt(self._spool, self._appended)
         except Exception:
-            if conf.delivery != "memory":
+            if records and delivery != "memory":
                 self._held.extend(records)  # a bug of ours: it costs no record that is captured
             raise
         finally:
@@ -381,8 +382,7 @@ class Pipeline:
                 caught("pipeline.encode")
         return records
 
-    def _deliver(self, records: list[Record]) -> None:
-        delivery = conf.delivery
+    def _deliver(self, records: list[Record], delivery: str) -> None:
         if delivery == "memory" or self._captures:
             self._keep(records)
             if delivery == "memory":

@@ -444,7 +444,7 @@ def test_what_fell_back_to_the_spool_under_sync_is_accounted_for(
     outage = books()
     away()
     with pipeline._pump_lock:
-        pipeline._deliver([make_record(at="not a time")])
+        pipeline._deliver([make_record(at="not a time")], conf.delivery)
     until(lambda: flush(5) == 0)
 
     assert before == {"captured": 4, "stored": 4, "pending": 0, "quarantined": 0, "lost": 0}
@@ -570,7 +570,7 @@ def test_record_that_no_database_takes_goes_to_quarantine_under_sync(deliver: Ca
     good = make_record("good")
 
     with pipeline._pump_lock:
-        pipeline._deliver([bad, good])
+        pipeline._deliver([bad, good], conf.delivery)
 
     assert [row.name for row in RegistrationAuditEvent.objects.using(AUDIT).all()] == ["good"]
     assert flush(5) == 0
@@ -584,7 +584,7 @@ def test_record_that_neither_database_nor_quarantine_takes_is_counted_as_lost(de
     deliver("sync").write_text("a file stands in its place")
 
     with pipeline._pump_lock:
-        pipeline._deliver([make_record(at="not a time"), make_record("good")])
+        pipeline._deliver([make_record(at="not a time"), make_record("good")], conf.delivery)
 
     found = status()
     assert (found["held"], found["lost"], found["stored"]) == (0, 1, 1)
@@ -596,7 +596,7 @@ def test_second_record_with_the_same_id_overwrites_nothing(deliver: Callable[...
 
     for name in ("first", "second", "first"):
         with pipeline._pump_lock:
-            pipeline._deliver([make_record(name, identity=identity)])
+            pipeline._deliver([make_record(name, identity=identity)], conf.delivery)
 
     assert [row.name for row in RegistrationAuditEvent.objects.using(AUDIT).all()] == ["first"]
 

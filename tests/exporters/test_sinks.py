@@ -579,7 +579,7 @@ def test_a_record_that_the_spool_does_not_take_is_said_to_miss_the_collector(
     configure(durable=durable, SPOOL_MAX_BYTES=1, DRAIN="external")
     monkeypatch.setattr(pipeline._direct, "write", lambda payloads, *, at_request: Outcome(len(payloads)))
 
-    pipeline._deliver([process_record()])
+    pipeline._deliver([process_record()], conf.delivery)
 
     assert ("are not forwarded" in caplog.text) is durable
 

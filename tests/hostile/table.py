@@ -293,6 +293,16 @@ IDENTITY: dict[str, Entry] = {
         "/echo/",
         row={"actor_name": "anonymous"},
     ),
+    "tracestate that claims a process": Entry(
+        http(
+            "GET",
+            "/echo/",
+            f"{PARENT}-01",
+            f"tracestate: otel-audit=0190a8e0123470008000000000000001-{'0' * 32},otel-audit=0190a8e0123470008000000000000001",
+        ),
+        "/echo/",
+        row={"actor_name": "anonymous", "extra_informations": lambda found: "audit.process.id" not in str(found)},
+    ),
     "tracestate of garbage": Entry(
         http("GET", "/echo/", f"{PARENT}-00", b"tracestate: =,,;\xff=" + b"x" * 9000), "/echo/"
     ),

@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
 from otel_audit.attributes import AUDIT_KIND, AUDIT_RECORD_ID, KIND_PROCESS
+from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.ids import record_id, uuid7
 from otel_audit.scope import note_of
@@ -58,7 +59,7 @@ class AuditSampler(Sampler):
             result = SamplingResult(Decision.RECORD_ONLY, result.attributes or attributes, result.trace_state)
         if audited == KIND_PROCESS:
             with edge("AuditSampler.should_sample"):
-                return _naming_process(result, trace_id)
+                return _naming_process(result, trace_id) if conf.trusted_peers else result
         return result
 
     def get_description(self) -> str:
@@ -68,8 +69,7 @@ class AuditSampler(Sampler):
 
 def _naming_process(result: SamplingResult, trace_id: int) -> SamplingResult:
     """Return the result for the span of a process, whose trace state names it where the site shares a secret."""
-    given = uuid7(result.attributes.get(AUDIT_RECORD_ID))
-    identity = given or record_id()
+    identity = uuid7(result.attributes.get(AUDIT_RECORD_ID)) or record_id()
     value = member_of(identity, trace_id)
     if value is None:
         return result

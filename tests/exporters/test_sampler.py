@@ -193,6 +193,20 @@ def test_process_is_named_in_the_trace_state_beside_what_the_sites_sampler_said(
     assert result.decision.is_recording()
 
 
+def test_the_trace_state_names_the_innermost_process_alone(caplog: pytest.LogCaptureFixture) -> None:
+    sampler = AuditSampler(DEFAULT_ON)
+    outer = TraceState([("vendor", "1"), ("otel-audit", "0" * 32)])
+    parent = set_span_in_context(NonRecordingSpan(SpanContext(7, 2, True, TraceFlags(1), outer)))
+
+    with override_settings(OTEL_AUDIT={"TRUSTED_PEERS": [{"secret": "a secret between services"}]}):
+        result = sampler.should_sample(parent, 7, "Order", None, {"audit.kind": "process", "audit.record.id": GIVEN})
+        named = process_in(result.trace_state.to_header(), 7)
+
+    assert named == GIVEN
+    assert list(result.trace_state) == ["otel-audit", "vendor"]
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("attributes", [None, {}, {"audit.kind": "step"}])
 @pytest.mark.parametrize("peers", [[], ["10.0.0.0/8"], [{"secret": "a secret between services"}]])
 def test_nothing_else_is_named_and_nothing_without_a_shared_secret(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from typing import Any
+from uuid import UUID
 
-__all__ = ["derived_id", "record_id"]
+__all__ = ["derived_id", "record_id", "uuid7"]
 
 
 def record_id(time_ns: int | None = None) -> str:
@@ -21,6 +23,17 @@ def record_id(time_ns: int | None = None) -> str:
 def derived_id(time_ns: int, *parts: str) -> str:
     """Return the same UUIDv7 for the same ``time_ns`` and ``parts``: the idempotency key of what came without one."""
     return _uuid7(time_ns, hashlib.sha256("\0".join(parts).encode()).digest()[:8])
+
+
+def uuid7(value: Any) -> str | None:
+    """Return a record id in its canonical form; None where ``value`` is no UUIDv7."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = UUID(value)
+    except ValueError:
+        return None
+    return str(parsed) if parsed.version == 7 else None
 
 
 def _uuid7(time_ns: int, random: bytes) -> str:

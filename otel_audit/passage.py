@@ -18,7 +18,7 @@ from otel_audit.delivery import Receipt, delivery
 from otel_audit.edges import caught, edge
 from otel_audit.integrations.signin import conclude
 from otel_audit.lean_span import start_lean_span
-from otel_audit.peers import CARRIER_HEADER, continue_process
+from otel_audit.peers import CARRIER_HEADER, STATE_HEADER, continue_process
 from otel_audit.policy import Decision, Policy
 from otel_audit.provider import forward_request, private_tracer, site_tracer, unwatched_provider
 from otel_audit.request_facts import intent_facts, request_facts
@@ -65,7 +65,7 @@ class Passage:
                 return None
             passage = cls(RequestScope(request, _decide(now.policy, request)), now.INTENTS)
             current_request.set(passage.scope)
-            if CARRIER_HEADER in request.META:
+            if CARRIER_HEADER in request.META or STATE_HEADER in request.META:
                 continue_process(passage.scope)
             try:
                 delivery().start()

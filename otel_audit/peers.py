@@ -1,14 +1,16 @@
 """A process that another service began goes on in a request, where that service is one of ``TRUSTED_PEERS``.
 
-The headers are those that `otel_audit.carrier` returns there. A trace context makes no such claim and is honoured from
-everybody, for correlation alone: steps point to a process only where the site has said whom it believes. Nothing in
-these headers says who acts.
+The headers are those that `otel_audit.carrier` returns there, or plain W3C trace context whose ``tracestate`` is signed
+by a service that a secret is shared with. Any other trace context makes no such claim and is honoured from everybody,
+for correlation alone: steps point to a process only where the site has said whom it believes. Nothing in these headers
+says who acts.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
+import re
 import time
 from collections.abc import Mapping
 from itertools import count
@@ -24,14 +26,19 @@ from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.request_scope import RequestScope
 from otel_audit.scope import Note, current_actor, current_note
+from otel_audit.trace_member import process_in
 
-__all__ = ["CARRIER_HEADER", "SECRET_HEADER", "continue_process"]
+__all__ = ["CARRIER_HEADER", "SECRET_HEADER", "STATE_HEADER", "continue_process"]
 
 #: The signed part of a carrier, as WSGI names the header ``otel-audit``.
 CARRIER_HEADER: Final = "HTTP_OTEL_AUDIT"
 #: By which a service is known whose address is not: ``otel-audit-secret``.
 SECRET_HEADER: Final = "HTTP_OTEL_AUDIT_SECRET"  # noqa: S105  # the name of a header
+#: W3C's, by which a process goes on without code at the call.
+STATE_HEADER: Final = "HTTP_TRACESTATE"
 
+_TRACE_HEADER: Final = "HTTP_TRACEPARENT"
+_TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 _MAX_HEADER: Final = 2048
 _MAX_ORDER: Final = 1_000_000
 #: A clock there may be ahead of ours.
@@ -41,14 +48,12 @@ _MAX_AHEAD_S: Final = 300
 def continue_process(scope: RequestScope) -> None:
     """Let the steps in a request belong to the process that its sender names, if the sender is trusted."""
     with edge("peers.continue_process"):
-        if not conf.trusted_peers or not _is_trusted(scope):
+        if not conf.trusted_peers:
             return
-        payload = _payload(scope.meta.get(CARRIER_HEADER))
-        process = _process_id(payload)
+        process, order = _carried(scope)
+        process = process or _in_trace(scope.meta)
         if process is None:
             return
-        order = payload.get("order")
-        number = order if isinstance(order, int) and 0 < order < _MAX_ORDER else 1
         current_note.set(
             Note(
                 KIND_PROCESS,
@@ -57,10 +62,29 @@ def continue_process(scope: RequestScope) -> None:
                 request_id=scope.record_id,
                 process_id=process,
                 ambient=current_actor.get(),
-                steps=count(number),
+                steps=count(order),
             )
         )
         scope.own[AUDIT_PROCESS_ID] = process
+
+
+def _carried(scope: RequestScope) -> tuple[str | None, int]:
+    """Return process and place of its next step as a carrier names them, where its sender is trusted."""
+    signed = scope.meta.get(CARRIER_HEADER)
+    if signed is None or not _is_trusted(scope):
+        return None, 1
+    payload = _payload(signed)
+    order = payload.get("order")
+    return _process_id(payload), order if isinstance(order, int) and 0 < order < _MAX_ORDER else 1
+
+
+def _in_trace(meta: Mapping[str, Any]) -> str | None:
+    """Return the process that W3C context names. Whoever brought it, who has signed it is trusted."""
+    state, parent = meta.get(STATE_HEADER), meta.get(_TRACE_HEADER)
+    if not isinstance(state, str) or not isinstance(parent, str):
+        return None
+    trace = _TRACE.match(parent)
+    return None if trace is None else process_in(state, int(trace[1], 16))
 
 
 def _is_trusted(scope: RequestScope) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
 from weakref import ref
 
 from opentelemetry.context import Context
@@ -20,8 +19,9 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from otel_audit.attributes import AUDIT_KIND, AUDIT_RECORD_ID, AUDIT_STEP_ORDER, KIND_PROCESS, KIND_STEP
 from otel_audit.edges import edge
-from otel_audit.ids import record_id
+from otel_audit.ids import record_id, uuid7
 from otel_audit.scope import Note, current_actor, current_note, current_request, note_of, set_note
+from otel_audit.trace_member import process_in
 from otel_audit_exporters.envelope import has_audit_events
 
 __all__ = ["AuditSpanProcessor"]
@@ -130,7 +130,12 @@ def note_for(kind: str, span: Any, enclosing: Note | None) -> Note:
     """Return the note of a process or step span that starts inside ``enclosing``."""
     scope = current_request.get() or (enclosing.scope if enclosing is not None else None)
     attributes = dict(span.attributes or {})
-    note = Note(kind, _given_id(attributes) or record_id(span.start_time), scope=scope, ambient=current_actor.get())
+    note = Note(
+        kind,
+        uuid7(attributes.get(AUDIT_RECORD_ID)) or record_id(span.start_time),
+        scope=scope,
+        ambient=current_actor.get(),
+    )
     note.facts["attributes"] = attributes
     if scope is not None:
         scope.recorded(kind)
@@ -146,6 +151,9 @@ def note_for(kind: str, span: Any, enclosing: Note | None) -> Note:
         note.steps = enclosing.steps
         if note.order is None:
             note.order = next(enclosing.steps)
+    if note.process_id is None and (state := span.get_span_context().trace_state):
+        # A task whose caller's context came with it: the process began where the task was sent.
+        note.process_id = process_in(state.to_header(), span.get_span_context().trace_id)
     return note
 
 
@@ -173,18 +181,6 @@ def _measure(span: ReadableSpan, note: Note) -> None:
 
 def _is_now(time_ns: int | None) -> bool:
     return time_ns is not None and abs(time.time_ns() - time_ns) < _NOW_NS
-
-
-def _given_id(attributes: dict[str, Any]) -> str | None:
-    """Return the record id that our class API gave the span, if it is a UUIDv7."""
-    given = attributes.get(AUDIT_RECORD_ID)
-    if not isinstance(given, str):
-        return None
-    try:
-        parsed = UUID(given)
-    except ValueError:
-        return None
-    return str(parsed) if parsed.version == 7 else None
 
 
 def _lift_event_limit(span: Span) -> None:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import UUID
 
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
-from otel_audit.ids import derived_id
+from otel_audit.ids import derived_id, uuid7
 from otel_audit.keyed import is_fingerprint
 from otel_audit.scope import Actor
 from otel_audit_exporters.envelope import read_event
 from otel_audit_exporters.otlp_spans import OWN_EXTRA
 
-__all__ = ["event_facts", "given_id", "identifier", "span_facts", "take_actor"]
+__all__ = ["event_facts", "given_id", "span_facts", "take_actor"]
 
 #: As what a record names nobody.
 _NOBODY: Final = ("anonymous", "unknown")
@@ -32,23 +31,12 @@ _ERROR: Final = {
 _JSON_STARTS: Final = ("{", "[")
 
 
-def identifier(value: Any) -> str | None:
-    """Return a record id in its canonical form; None where ``value`` is no UUIDv7."""
-    if not isinstance(value, str):
-        return None
-    try:
-        parsed = UUID(value)
-    except ValueError:
-        return None
-    return str(parsed) if parsed.version == 7 else None
-
-
 def given_id(attributes: Mapping[str, Any], time_ns: int, service: str) -> str | None:
     """Return the id that the sender gave the record; another form than ours becomes ours, the same each time."""
     given = attributes.get(keys.AUDIT_RECORD_ID)
     if not isinstance(given, str) or not given:
         return None
-    return identifier(given) or derived_id(time_ns, service, "given", given)
+    return uuid7(given) or derived_id(time_ns, service, "given", given)
 
 
 def take_actor(attributes: dict[str, Any], *, signs_in: bool = False) -> Actor | None:

@@ -18,11 +18,12 @@ from opentelemetry.sdk.trace import EventBase
 from opentelemetry.trace import SpanKind
 
 from otel_audit import attributes as keys
-from otel_audit.ids import derived_id
+from otel_audit.ids import derived_id, uuid7
 from otel_audit.scope import Actor, Note
+from otel_audit.trace_member import process_in
 from otel_audit_exporters.envelope import Record, encode_event, encode_span
 from otel_audit_exporters.otlp_requests import UnacceptableError
-from otel_audit_exporters.received_facts import event_facts, given_id, identifier, span_facts, take_actor
+from otel_audit_exporters.received_facts import event_facts, given_id, span_facts, take_actor
 from otel_audit_exporters.received_spans import ReceivedSpan, read_attributes, read_span
 
 __all__ = ["records_of"]
@@ -146,15 +147,16 @@ class _Batch:
 
     def _enclosing(self, node: _Node, attributes: Mapping[str, Any]) -> _Ids:
         """Return the ids of request, process and step: what the span itself is, what it says, what is around it."""
-        ids: _Ids = {kind: identifier(attributes.get(key)) for kind, key in _ENCLOSING.items()}
+        ids: _Ids = {kind: uuid7(attributes.get(key)) for kind, key in _ENCLOSING.items()}
         if node.kind in ids:
             ids[str(node.kind)] = node.id
+        said = self._in_trace_state(node) if ids[keys.KIND_PROCESS] is None else None
         at, way = node, 0
         while at.parent is not None and way < _MAX_WAY:
             above = self._by_key.get(at.parent)
             if above is None:
-                if node.kind == keys.KIND_STEP and ids[keys.KIND_PROCESS] is None and not at.parent_is_remote:
-                    ids[keys.KIND_PROCESS] = _process_id(self._service, at.parent)
+                if node.kind == keys.KIND_STEP and not said and not at.parent_is_remote:
+                    ids[keys.KIND_PROCESS] = ids[keys.KIND_PROCESS] or _process_id(self._service, at.parent)
                 break
             kind = above.kind
             if kind in ids and ids[kind] is None and not (kind == keys.KIND_STEP and node.kind in ids):
@@ -162,7 +164,15 @@ class _Batch:
             if kind == KIND_REQUEST:
                 break  # what stands above is another service
             at, way = above, way + 1
+        ids[keys.KIND_PROCESS] = ids[keys.KIND_PROCESS] or said
         return ids
+
+    @staticmethod
+    def _in_trace_state(node: _Node) -> str | None:
+        """Return the process of a step that began in another service, whose id the SDK of this one has handed down."""
+        if node.kind != keys.KIND_STEP:
+            return None
+        return process_in(node.span.trace_state, node.span.get_span_context().trace_id)
 
     def _number_steps(self) -> None:
         """Number the steps that do not say their order, by the time they began, where their process is here, too."""

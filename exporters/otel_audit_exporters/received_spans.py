@@ -40,12 +40,15 @@ class ReceivedSpan(ReadableSpan):
         attributes: Mapping[str, Any],
         events: Sequence[Event],
         lost: tuple[int, int],
+        trace_state: str = "",
     ) -> None:
         super().__init__(context=context, events=events, resource=_NO_RESOURCE, **facts)
         self._facts = facts
         self._received_context = context
         self._received_attributes = attributes
         self._lost = lost
+        #: As a header has it.
+        self.trace_state = trace_state
 
     def get_span_context(self) -> SpanContext:
         """Return the ids."""
@@ -69,7 +72,7 @@ class ReceivedSpan(ReadableSpan):
     def bare(self, attributes: Mapping[str, Any], without: Collection[str]) -> ReceivedSpan:
         """Return the span with other attributes, and without the events of the names ``without``."""
         events = [event for event in self.events if event.name not in without]
-        return ReceivedSpan(self._facts, self._received_context, attributes, events, self._lost)
+        return ReceivedSpan(self._facts, self._received_context, attributes, events, self._lost, self.trace_state)
 
 
 def read_span(span: Span) -> ReceivedSpan:
@@ -97,6 +100,7 @@ def read_span(span: Span) -> ReceivedSpan:
         read_attributes(span.attributes),
         [Event(event.name, read_attributes(event.attributes), event.time_unix_nano) for event in span.events],
         (span.dropped_attributes_count, span.dropped_events_count),
+        span.trace_state,
     )
 
 

@@ -19,6 +19,7 @@ from otel_audit.edges import edge
 from otel_audit.keyed import is_fingerprint
 from otel_audit.redaction import Redactor, is_mark
 from otel_audit.text import storable
+from otel_audit.trace_member import MEMBER
 from otel_audit_exporters.span_copies import attributes_of, copy_of, list_of
 
 __all__ = ["RedactingSpanExporter"]
@@ -90,10 +91,10 @@ def _link(link: Link, redactor: Redactor) -> Link:
 
 
 def _context(context: SpanContext | None, redactor: Redactor) -> SpanContext | None:
-    """Return a context whose trace state, which a client may send, has no secrets."""
+    """Return a context whose trace state, which a client may send, has no secrets, nor what continues a process."""
     if context is None or not context.trace_state:
         return context
-    state = [(key, _value(key, value, redactor)) for key, value in context.trace_state.items()]
+    state = [(key, _value(key, value, redactor)) for key, value in context.trace_state.items() if key != MEMBER]
     return SpanContext(
         context.trace_id, context.span_id, context.is_remote, context.trace_flags, TraceState(entries=state)
     )

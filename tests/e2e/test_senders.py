@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 from uuid import uuid4
 
 import pytest
@@ -16,7 +16,7 @@ import pytest_django
 
 from tests.e2e.toolchains import golang, javascript
 from tests.fresh_databases import fresh_databases
-from tests.receiver.serving import PROCESS, RECEIVE, REGISTRATION, START_S, STEP, Site, until
+from tests.receiver.serving import PROCESS, RECEIVE, REGISTRATION, SECRET, START_S, STEP, Site, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -119,16 +119,63 @@ def test_a_process_that_began_in_a_django_site_goes_on_in_another_language(
     assert site.query(steps) == [("Take", "shop", 1), ("Deliver", "till", 2)]
 
 
+def test_a_process_that_began_in_a_django_site_goes_on_in_another_language_by_plain_w3c_context(
+    site: Site, port: int, command: list[str]
+) -> None:
+    headers = site.order("--plain")
+
+    send(site, port, command, CARRIER=headers)
+
+    told = json.loads(headers)
+    trace_id = told["traceparent"].split("-")[1]
+    ((process,),) = rows(site, f"SELECT process_id FROM {STEP} WHERE name = 'Deliver' AND trace_id = '{trace_id}'", 1)
+    found = f"SELECT name, service_name, trace_id FROM {PROCESS} WHERE id = '{process}'"
+    assert sorted(told) == ["traceparent", "tracestate"]
+    assert site.query(found) == [("Order", "shop", trace_id)]
+    steps = f"SELECT name, service_name FROM {STEP} WHERE process_id = '{process}' ORDER BY datetime"
+    assert site.query(steps) == [("Take", "shop"), ("Deliver", "till")]
+
+
+GUNICORN = ["-m", "gunicorn", "receiving_wsgi", "--bind", "fd://{fd}", "--threads", "2"]
+
+
 def test_a_process_that_began_in_a_django_site_goes_on_in_another_that_trusts_it(site: Site) -> None:
-    command = ["-m", "gunicorn", "receiving_wsgi", "--bind", "fd://{fd}", "--threads", "2"]
-    with socket.create_server(("127.0.0.1", 0)) as listener, site.running(listener, command) as server:
+    with socket.create_server(("127.0.0.1", 0)) as listener, site.running(listener, GUNICORN) as server:
         site.order(f"http://127.0.0.1:{listener.getsockname()[1]}/ship/")
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(START_S) == 0, site.log()
+        site.stopped(server)
     site.drained()
 
-    ((process, trace_id),) = site.query(f"SELECT process_id, trace_id FROM {STEP} WHERE name = 'Ship'")
+    taken = f"SELECT process_id FROM {STEP} WHERE name = 'Take'"
+    shipped = f"SELECT process_id, trace_id FROM {STEP} WHERE name = 'Ship' AND process_id IN ({taken})"
+    ((process, trace_id),) = site.query(shipped)
     found = site.query(f"SELECT name, service_name, trace_id FROM {PROCESS} WHERE id = '{process}'")
     assert found == [("Order", "shop", trace_id)]
     steps = f"SELECT name FROM {STEP} WHERE process_id = '{process}' ORDER BY datetime"
     assert site.query(steps) == [("Take",), ("Ship",)]
+
+
+@pytest.mark.parametrize(("secret", "goes_on"), [(SECRET, True), (SECRET[::-1], False)])
+def test_a_process_goes_on_in_a_site_that_its_view_calls_if_both_have_a_secret(
+    site: Site, secret: str, goes_on: bool
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as here,
+        socket.create_server(("127.0.0.1", 0)) as there,
+        site.running(here, GUNICORN) as server,
+        site.running(there, GUNICORN, site.shop(secret)) as shop,
+    ):
+        trace_id = uuid4().hex
+        headers = {"traceparent": f"00-{trace_id}-{uuid4().hex[:15]}1-01"}
+        shipping, ordering = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in (here, there))
+        with build_opener(ProxyHandler({})).open(
+            Request(f"{ordering}/order/?ship={shipping}/ship/", headers=headers), timeout=START_S
+        ) as answer:
+            assert answer.status == 204
+        ((process,),) = rows(site, f"SELECT id FROM {PROCESS} WHERE trace_id = '{trace_id}'", 1)
+        found = f"SELECT name, process_id, service_name FROM {STEP} WHERE trace_id = '{trace_id}' ORDER BY name"
+        steps = rows(site, found, 2)
+        for one in (shop, server):
+            site.stopped(one)
+
+    assert [(name, owner == process) for name, owner, _ in steps] == [("Hand over", True), ("Ship", goes_on)]
+    assert [service == "shop" for *_, service in steps] == [True, False]

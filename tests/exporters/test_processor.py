@@ -10,13 +10,16 @@ from typing import Any
 from weakref import ref
 
 import pytest
+from django.test import override_settings
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
 from otel_audit import edges
+from otel_audit.ids import record_id
 from otel_audit.provider import site_tracer
 from otel_audit.testing import AuditRecords, capture
+from otel_audit.trace_member import member_of
 from otel_audit_exporters import AuditSpanProcessor
 from otel_audit_exporters.pipeline import pipeline
 
@@ -51,6 +54,26 @@ def registration(name: str = "checked", **more: Any) -> tuple[str, dict[str, Any
         "audit.registration.success": True,
         **{key.replace("_", "."): value for key, value in more.items()},
     }
+
+
+@pytest.mark.parametrize(("secret", "goes_on"), [("a secret between services", True), ("of two other services", False)])
+def test_step_outside_any_request_goes_on_with_the_process_that_its_callers_context_names(
+    tracer: trace.Tracer, records: AuditRecords, secret: str, goes_on: bool
+) -> None:
+    process_id, trace_id = record_id(), 7
+    with override_settings(OTEL_AUDIT={"TRUSTED_PEERS": [{"secret": secret}]}):
+        state = TraceState([("otel-audit", str(member_of(process_id, trace_id)))])
+    caller = SpanContext(trace_id, 9, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+
+    with (
+        override_settings(OTEL_AUDIT={"TRUSTED_PEERS": [{"secret": "a secret between services"}]}),
+        trace.use_span(trace.NonRecordingSpan(caller)),
+        tracer.start_as_current_span("run/ship"),
+        tracer.start_as_current_span("Ship", attributes=STEP),
+    ):
+        pass
+
+    assert [str(step.process_id) for step in records.steps] == [process_id if goes_on else "None"]
 
 
 def test_ordinary_spans_are_no_records(tracer: trace.Tracer, records: AuditRecords) -> None:

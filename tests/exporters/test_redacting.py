@@ -199,8 +199,10 @@ def test_lone_surrogates_do_not_stop_the_batch(exporter: InMemorySpanExporter) -
     assert "\\udfff" in str((span.attributes or {})["text"])
 
 
-def test_secrets_in_the_trace_state_are_masked(exporter: InMemorySpanExporter) -> None:
-    state = TraceState([("token", "hunter2"), ("vendor", "kept")])
+def test_secrets_in_the_trace_state_are_masked_and_what_continues_a_process_is_left_out(
+    exporter: InMemorySpanExporter,
+) -> None:
+    state = TraceState([("token", "hunter2"), ("vendor", "kept"), ("otel-audit", f"{'0' * 32}-{'1' * 32}")])
     parent = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
     context = trace.set_span_in_context(trace.NonRecordingSpan(parent))
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from django.test import override_settings
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -17,12 +21,23 @@ from opentelemetry.sdk.trace.sampling import (
     Decision,
     ParentBasedTraceIdRatio,
     Sampler,
+    SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+from opentelemetry.util.types import Attributes
 
 from otel_audit.provider import site_tracer
 from otel_audit.testing import capture
+from otel_audit.trace_member import process_in
 from otel_audit_exporters import AuditSampler, AuditSpanProcessor
 from otel_audit_exporters.entry_points import audit_sampler
 
@@ -127,6 +142,85 @@ def test_sampler_that_the_site_set_itself_is_not_wrapped_again(fresh_provider: N
         site_tracer()
 
     assert provider.sampler.get_description() == "AuditSampler{AlwaysOffSampler}"
+
+
+class Particular(Sampler):
+    """A sampler of the site's own that says more than yes or no."""
+
+    def __init__(self, decision: Decision, members: int) -> None:
+        self.decision = decision
+        self.members = members
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Say it."""
+        state = TraceState([(f"member{number}", "1") for number in range(self.members)])
+        return SamplingResult(self.decision, {**(attributes or {}), "sampling.rule": "mine"}, state)
+
+    def get_description(self) -> str:
+        """Return a name."""
+        return "Particular"
+
+
+GIVEN = "01a20df3-3586-75ca-90fe-8cc5cdc5e97e"
+
+
+@pytest.mark.parametrize(("members", "kept"), [(0, 0), (1, 1), (31, 31), (32, 31)])
+@pytest.mark.parametrize("decision", Decision)
+@pytest.mark.parametrize("given", [None, GIVEN, "order-7"])
+def test_process_is_named_in_the_trace_state_beside_what_the_sites_sampler_said(
+    decision: Decision, members: int, kept: int, given: str | None
+) -> None:
+    attributes = {"audit.kind": "process"} | ({"audit.record.id": given} if given is not None else {})
+
+    with override_settings(OTEL_AUDIT={"TRUSTED_PEERS": [{"secret": "a secret between services"}]}):
+        result = AuditSampler(Particular(decision, members)).should_sample(None, 7, "Order", None, attributes)
+        named = process_in(result.trace_state.to_header(), 7)
+
+    assert result.attributes["sampling.rule"] == "mine"
+    assert result.attributes["audit.record.id"] == named
+    assert given != GIVEN or named == GIVEN
+    assert len(result.trace_state) == kept + 1
+    assert result.decision.is_sampled() == decision.is_sampled()
+    assert result.decision.is_recording()
+
+
+def test_the_trace_state_names_the_innermost_process_alone(caplog: pytest.LogCaptureFixture) -> None:
+    sampler = AuditSampler(DEFAULT_ON)
+    outer = TraceState([("vendor", "1"), ("otel-audit", "0" * 32)])
+    parent = set_span_in_context(NonRecordingSpan(SpanContext(7, 2, True, TraceFlags(1), outer)))
+
+    with override_settings(OTEL_AUDIT={"TRUSTED_PEERS": [{"secret": "a secret between services"}]}):
+        result = sampler.should_sample(parent, 7, "Order", None, {"audit.kind": "process", "audit.record.id": GIVEN})
+        named = process_in(result.trace_state.to_header(), 7)
+
+    assert named == GIVEN
+    assert list(result.trace_state) == ["otel-audit", "vendor"]
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("attributes", [None, {}, {"audit.kind": "step"}])
+@pytest.mark.parametrize("peers", [[], ["10.0.0.0/8"], [{"secret": "a secret between services"}]])
+def test_nothing_else_is_named_and_nothing_without_a_shared_secret(
+    attributes: dict[str, str] | None, peers: list[Any]
+) -> None:
+    process = {"audit.kind": "process"}
+    sampler = AuditSampler(DEFAULT_ON)
+
+    with override_settings(OTEL_AUDIT={"TRUSTED_PEERS": peers}):
+        results = [sampler.should_sample(None, 7, "x", SpanKind.SERVER, attributes)]
+        if not any(isinstance(peer, dict) for peer in peers):
+            results.append(sampler.should_sample(None, 7, "x", None, process))
+
+    assert all(not result.trace_state and "audit.record.id" not in result.attributes for result in results)
 
 
 def test_default_is_opentelemetrys_own() -> None:

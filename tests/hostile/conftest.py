@@ -19,6 +19,8 @@ from .sites import DOORS, SECRET_KEY, Audited, Site
 
 SCRIPTS = Path(__file__).parent / "site"
 POLICY = [{"path": "/(api/health|flush)/$", "level": "none"}]
+#: The address from which all hostile requests come, too: nothing that they claim is believed for that alone.
+PEERS = ["127.0.0.1", {"secret": "a-secret-between-two-services"}]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ def _open_door(
                 directory = tmp_path_factory.mktemp(name)
                 bare = Site(directory / "bare", hostile_databases, {"default": "default"}, None)
                 aliases = {"default": "default", "audit": f"audit_{name}"}
-                site = Site(directory / "audited", hostile_databases, aliases, {"POLICY": POLICY})
+                site = Site(
+                    directory / "audited", hostile_databases, aliases, {"POLICY": POLICY, "TRUSTED_PEERS": PEERS}
+                )
                 servers = [stack.enter_context(each.serve(DOORS[name])) for each in (site, bare)]
                 opened[name] = Audited(name, site, *servers)
                 opened[name].new_rows()

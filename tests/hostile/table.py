@@ -70,6 +70,7 @@ def bearer(user_id: Any, **claims: Any) -> Callable[[People], bytes]:
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CLAIM = "otel-audit=0190a8e0123470008000000000000001"
 PARENT = f"traceparent: 00-{TRACE}-00f067aa0ba902b7"
 LOCAL = {"ip_addresses": "127.0.0.1"}
 ESCAPES = "\x1b[2J\x1b]0;x\x07"
@@ -292,6 +293,11 @@ IDENTITY: dict[str, Entry] = {
         ),
         "/echo/",
         row={"actor_name": "anonymous"},
+    ),
+    "tracestate that claims a process, from the address of a trusted peer": Entry(
+        http("GET", "/echo/", f"{PARENT}-01", f"tracestate: {CLAIM}-{'0' * 32},{CLAIM}"),
+        "/echo/",
+        row={"actor_name": "anonymous", "extra_informations": lambda found: "audit.process.id" not in str(found)},
     ),
     "tracestate of garbage": Entry(
         http("GET", "/echo/", f"{PARENT}-00", b"tracestate: =,,;\xff=" + b"x" * 9000), "/echo/"

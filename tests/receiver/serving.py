@@ -20,8 +20,10 @@ import otel_audit
 import otel_audit_exporters
 from tests.fresh_databases import Databases
 
-__all__ = ["PROCESS", "RECEIVE", "REGISTRATION", "START_S", "STEP", "Site", "endpoint", "listener", "until"]
+__all__ = ["PROCESS", "RECEIVE", "REGISTRATION", "SECRET", "START_S", "STEP", "Site", "endpoint", "listener", "until"]
 
+#: By which the receiving site and the shop know each other.
+SECRET = "a-secret-of-receiver-and-shop"
 SCRIPTS = Path(__file__).parent / "site"
 START_S = 120.0
 RECEIVE = ["-m", "django", "otel_audit", "receive", "--bind", "fd://{fd}"]
@@ -48,7 +50,7 @@ class Site:
         audit = {
             "DATABASE": "audit",
             "SPOOL_DIR": str(directory / "spool"),
-            "TRUSTED_PEERS": ["127.0.0.1"],
+            "TRUSTED_PEERS": ["127.0.0.1", {"secret": SECRET}],
             "TRUSTED_PROXIES": ["203.0.113.9"],
             "RECEIVER_CERTIFICATE_HEADER": "X-Client-Certificate",
         }
@@ -65,14 +67,23 @@ class Site:
         self.manage("migrate", "--database", "audit", "--verbosity", "0")
         self.token = self.manage("otel_audit", "token", "create", "--service", service).splitlines()[-1]
 
-    def order(self, *arguments: str) -> str:
-        """Have another site begin a process, with a key and a spool of its own; return what it says."""
-        audit = {"DATABASE": "audit", "SPOOL_DIR": str(self.directory / "shop"), "SERVICE_NAME": "shop"}
+    def shop(self, secret: str = SECRET) -> dict[str, str]:
+        """Return the environment of another site, with a key and a spool of its own."""
+        audit = {
+            "DATABASE": "audit",
+            "SPOOL_DIR": str(self.directory / "shop"),
+            "SERVICE_NAME": "shop",
+            "TRUSTED_PEERS": [{"secret": secret}],
+        }
         given = {"DATABASES": self.databases.settings, "OTEL_AUDIT": audit, "SECRET_KEY": "the-key-of-the-shop" * 3}
+        return {**self.environment, "RECEIVING_SETTINGS": json.dumps(given)}
+
+    def order(self, *arguments: str) -> str:
+        """Have the shop begin a process; return what it says."""
         done = subprocess.run(
             [sys.executable, str(SCRIPTS / "order.py"), *arguments],
             cwd=self.directory,
-            env={**self.environment, "RECEIVING_SETTINGS": json.dumps(given)},
+            env=self.shop(),
             capture_output=True,
             text=True,
             timeout=120,
@@ -96,8 +107,10 @@ class Site:
         return done.stdout
 
     @contextmanager
-    def running(self, listener: socket.socket, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a server until the end of the block, which kills it if it still runs.
+    def running(
+        self, listener: socket.socket, command: list[str], environment: dict[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a server, of this site or in another environment, until the end of the block, which kills it if it runs.
 
         Its listening socket is ours, so that nobody else takes the port while none runs.
         """
@@ -105,7 +118,7 @@ class Site:
             process = subprocess.Popen(
                 [sys.executable, *(word.format(fd=listener.fileno()) for word in command)],
                 cwd=self.directory,
-                env=self.environment,
+                env=environment or self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -149,6 +162,11 @@ class Site:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask the audit database."""
         return self.databases.query("audit", sql)
+
+    def stopped(self, server: subprocess.Popen[bytes]) -> None:
+        """Have a server end by itself, and see that it did."""
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(START_S) == 0, self.log()
 
     def drained(self) -> dict[str, Any]:
         """Bring in what waits; return the figures."""

@@ -5,21 +5,26 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.test import override_settings
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
 from otel_audit import attributes as keys
 from otel_audit.ids import record_id
+from otel_audit.trace_member import member_of
 from otel_audit_exporters.otlp_requests import UnacceptableError
 from otel_audit_exporters.received_records import records_of
 
 from .sending import Service, one_span, register, rows_of, spans_in
 
 SECRET = "hunter2-is-the-password"
+PROCESS_ID = "01a20df3-3586-75ca-90fe-8cc5cdc5e97e"
 
 
 def a_process(service: Service) -> None:
@@ -105,6 +110,56 @@ def test_a_step_of_a_process_of_another_service_belongs_to_it_when_it_says_so() 
 
     assert str(ship.process_id) == process_id
     assert bill.process_id is None
+
+
+PEERS = {"TRUSTED_PEERS": [{"secret": "a secret between services"}]}
+
+
+@contextmanager
+def called_in(process_id: str, *, trace_id: int = 7, signed_for: int = 7) -> Iterator[None]:
+    """Run in a service that was called in a process, whose id its SDK hands down."""
+    with override_settings(OTEL_AUDIT=PEERS):
+        state = TraceState([("vendor", "1"), ("otel-audit", str(member_of(process_id, signed_for)))])
+        remote = SpanContext(trace_id, 9, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+        with trace.use_span(trace.NonRecordingSpan(remote)):
+            yield
+
+
+def test_a_step_in_a_service_that_was_called_in_a_process_belongs_to_it_whatever_comes_with_it() -> None:
+    service, process_id = Service(), record_id()
+    with called_in(process_id):
+        with service.tracer.start_as_current_span("GET /ship/", kind=SpanKind.SERVER), service.step("Ship") as span:
+            register(span)
+
+        together = rows_of(service.request())
+        alone = rows_of(encode_spans(service.spans[:1]))
+
+    assert str(together["step"][0].process_id) == str(alone["step"][0].process_id) == process_id
+    assert together["registration"][0].step_id == together["step"][0].id
+
+
+@pytest.mark.parametrize("given", [{"audit.process.id": PROCESS_ID}, {}])
+def test_a_process_that_a_step_says_or_runs_in_comes_before_that_of_the_call(given: dict[str, str]) -> None:
+    service = Service()
+    with called_in(record_id()):
+        with service.process(**{"audit.record.id": PROCESS_ID}), service.step("Ship", **given):
+            pass
+
+        found = rows_of(service.request())
+
+    assert [str(step.process_id) for step in found["step"]] == [PROCESS_ID]
+
+
+@pytest.mark.parametrize(("settings", "signed_for"), [({}, 7), (PEERS, 8)])
+def test_a_process_that_nobody_has_signed_for_this_trace_is_none(settings: dict[str, Any], signed_for: int) -> None:
+    service = Service()
+    with called_in(record_id(), signed_for=signed_for), service.step("Ship"):
+        pass
+
+    with override_settings(OTEL_AUDIT=settings):
+        (step,) = rows_of(service.request())["step"]
+
+    assert step.process_id is None
 
 
 def test_spans_in_a_ring_are_stored_and_lead_nowhere() -> None:

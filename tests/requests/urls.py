@@ -15,7 +15,7 @@ _PLAIN = [
     "spoil_meta", "clear_meta", "spoil_method", "spoil_path", "spoil_user", "delete_user",
     "ask_then_spoil_user", "broken_user", "login_event", "hostile_extra", "hostile_meta_extra",
     "recursive_extra", "hostile_exception", "hostile_name", "no_response", "leave_process",
-    "login_event_inside", "leave_span", "one_step",
+    "login_event_inside", "leave_span", "one_step", "call", "call_in_process",
 ]  # fmt: skip
 
 urlpatterns = [

@@ -22,6 +22,7 @@ from django.http import (
 from django.views.decorators.csrf import csrf_exempt
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.propagate import inject
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -453,6 +454,19 @@ def one_step(request: HttpRequest) -> HttpResponse:
     """Make a step outside any process."""
     with step("Alone"):
         return HttpResponse("stepped")
+
+
+def call(request: HttpRequest) -> HttpResponse:
+    """Say what a call of another service would bring there."""
+    headers: dict[str, str] = {}
+    inject(headers)
+    return JsonResponse(headers)
+
+
+def call_in_process(request: HttpRequest) -> HttpResponse:
+    """Say the same from a process of the view's own."""
+    with process("Call"):
+        return call(request)
 
 
 def login_event_inside(request: HttpRequest) -> HttpResponse:

@@ -1,6 +1,7 @@
 """Run as a program: a service that begins a process and has it go on elsewhere.
 
-Usage: order.py [URL]. It calls the URL with the carrier of the process as headers; without one it prints the carrier.
+Usage: order.py [URL|--plain]. It calls the URL with the carrier of the process as headers; without one it prints the
+carrier, or the headers that OpenTelemetry alone sends.
 """
 
 import json
@@ -8,6 +9,7 @@ import sys
 from urllib.request import ProxyHandler, Request, build_opener
 
 import django
+from opentelemetry.propagate import inject
 
 
 def main() -> None:
@@ -17,8 +19,10 @@ def main() -> None:
     with process("Order") as p:
         with p.step("Take", expect=0):
             pass
-        carried = carrier(p)
-        if len(sys.argv) > 1:
+        plain: dict[str, str] = {}
+        inject(plain)
+        carried = plain if sys.argv[1:] == ["--plain"] else carrier(p)
+        if sys.argv[1:] not in ([], ["--plain"]):
             # Its own network is this machine: no proxy stands between.
             with build_opener(ProxyHandler({})).open(Request(sys.argv[1], headers=carried), timeout=30) as answer:
                 answer.read()

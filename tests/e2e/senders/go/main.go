@@ -1,7 +1,8 @@
 // Sender is a small service that records a sale by OpenTelemetry alone and sends it by OTLP over HTTP.
 //
 // The standard OTEL_* variables say where to, with which token and under which name, TILL at which till. With CARRIER,
-// the JSON of what otel_audit.carrier() returned, it goes on with the process that began there; else it begins one.
+// the JSON of what otel_audit.carrier() returned or of W3C's headers, it goes on with the process that began there; else
+// it begins one.
 package main
 
 import (
@@ -70,34 +71,41 @@ func sell(ctx context.Context, tracer trace.Tracer) {
 	query.End()
 }
 
-// goOn adds a step to the process that carrier names.
+// goOn adds a step to the process that carrier names, or W3C's headers, of which the SDK hands on what is to be known.
 func goOn(ctx context.Context, tracer trace.Tracer, carrier string) error {
 	var headers map[string]string
 	if err := json.Unmarshal([]byte(carrier), &headers); err != nil {
 		return err
 	}
-	// What stands before the first colon is for everybody to read, the rest is the signature.
-	text, _, _ := strings.Cut(headers["otel-audit"], ":")
-	payload, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
-		return err
-	}
-	var told struct {
-		Process string `json:"process"`
-		Order   int    `json:"order"`
-	}
-	if err := json.Unmarshal(payload, &told); err != nil {
-		return err
+	attributes := []attribute.KeyValue{attribute.String("audit.kind", "step")}
+	if signed := headers["otel-audit"]; signed != "" {
+		told, err := read(signed)
+		if err != nil {
+			return err
+		}
+		attributes = append(attributes,
+			attribute.String("audit.process.id", told.Process), attribute.Int("audit.step.order", told.Order))
 	}
 	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier(headers))
-	_, deliver := tracer.Start(ctx, "Deliver", trace.WithAttributes(
-		attribute.String("audit.kind", "step"),
-		attribute.String("audit.process.id", told.Process),
-		attribute.Int("audit.step.order", told.Order),
-	))
+	_, deliver := tracer.Start(ctx, "Deliver", trace.WithAttributes(attributes...))
 	deliver.AddEvent("audit.registration", registration(true, "delivered"))
 	deliver.End()
 	return nil
+}
+
+type payload struct {
+	Process string `json:"process"`
+	Order   int    `json:"order"`
+}
+
+// read returns what stands before the first colon of a carrier, for everybody to read; the rest is the signature.
+func read(signed string) (told payload, err error) {
+	text, _, _ := strings.Cut(signed, ":")
+	decoded, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return told, err
+	}
+	return told, json.Unmarshal(decoded, &told)
 }
 
 func registration(success bool, name string, more ...attribute.KeyValue) trace.SpanStartEventOption {

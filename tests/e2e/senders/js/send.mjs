@@ -1,7 +1,8 @@
 // A small service that records a sale by OpenTelemetry alone and sends it by OTLP over HTTP: node send.mjs proto|json
 //
 // The standard OTEL_* variables say where to, with which token and under which name, TILL at which till. With CARRIER,
-// the JSON of what otel_audit.carrier() returned, it goes on with the process that began there; else it begins one.
+// the JSON of what otel_audit.carrier() returned or of W3C's headers, it goes on with the process that began there; else
+// it begins one.
 
 import { context, defaultTextMapGetter, diag, DiagConsoleLogger, DiagLogLevel, ROOT_CONTEXT, SpanStatusCode, trace } from "@opentelemetry/api";
 import { W3CTraceContextPropagator } from "@opentelemetry/core";
@@ -52,13 +53,18 @@ function sell() {
   sale.end();
 }
 
-/** Add a step to the process that a carrier names. */
+/** Add a step to the process that a carrier names, or W3C's headers, of which the SDK hands on what is to be known. */
 function goOn(carrier) {
   const headers = JSON.parse(carrier);
-  // What stands before the first colon is for everybody to read, the rest is the signature.
-  const told = JSON.parse(Buffer.from(headers["otel-audit"].split(":")[0], "base64url").toString());
   const parent = new W3CTraceContextPropagator().extract(ROOT_CONTEXT, headers, defaultTextMapGetter);
-  const deliver = startStep("Deliver", { "audit.process.id": told.process, "audit.step.order": told.order }, parent);
+  const attributes = {};
+  if (headers["otel-audit"]) {
+    // What stands before the first colon is for everybody to read, the rest is the signature.
+    const told = JSON.parse(Buffer.from(headers["otel-audit"].split(":")[0], "base64url").toString());
+    attributes["audit.process.id"] = told.process;
+    attributes["audit.step.order"] = told.order;
+  }
+  const deliver = startStep("Deliver", attributes, parent);
   register(deliver, true, "delivered");
   deliver.end();
 }

@@ -93,7 +93,9 @@ def unwatched_provider() -> TracerProvider | None:
     ours = _state.processor
     if not processors or type(processors[0]) is not ours:
         return None
-    return site if all(hasattr(one, "wants_requests") for one in processors[1:]) else None
+    if len(processors) > 1 and not all(hasattr(one, "wants_requests") for one in processors[1:]):
+        return None
+    return site
 
 
 def forward_request(span: Any, provider: TracerProvider) -> None:

@@ -76,7 +76,10 @@ def request_facts(
         caught("facts.extra")
     if scope.own or scope.forwarded_for or scope.forwarded:
         try:
-            add_own(facts, {**scope.own, **untrusted_headers(scope.forwarded_for, scope.forwarded, redactor)})
+            own = scope.own
+            if scope.forwarded_for or scope.forwarded:
+                own = {**own, **untrusted_headers(scope.forwarded_for, scope.forwarded, redactor)}
+            add_own(facts, own)
         except Exception:
             changed.append("extra_informations:lost")
             caught("facts.own")

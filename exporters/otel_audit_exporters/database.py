@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from django.db import (
@@ -33,6 +34,8 @@ logger = logging.getLogger("otel_audit.delivery")
 __all__ = ["answer_in_time", "close_own_connection", "insert_new", "is_outage", "own_connection"]
 
 CONNECT_TIMEOUT_S = 5
+#: What SQLite takes in one statement, however old it is; more at once were not faster.
+SQLITE_PARAMETERS: Final = 999
 #: A server that accepts and never answers holds nobody up for longer.
 ANSWER_TIMEOUT_S = 30
 
@@ -92,23 +95,34 @@ def answer_in_time(alias: str) -> Iterator[None]:
 def insert_new(model: type[Model], rows: Sequence[Model], alias: str) -> bool:
     """Insert the rows whose primary key is not there yet; True when it is certain that none was.
 
-    The driver's ``executemany`` is two to five times faster than ``bulk_create``. Not ``INSERT IGNORE``, which
-    ``bulk_create(ignore_conflicts=True)`` becomes on MariaDB: it changes values that do not fit, silently.
+    Many rows in a statement, as ``executemany`` of psycopg and of SQLite runs one for each row: PostgreSQL reads and
+    plans each, and SQLite gives the interpreter away for each, which the requests of this process have to take back.
+    Two to five times faster than ``bulk_create``. Not ``INSERT IGNORE``, which ``bulk_create(ignore_conflicts=True)``
+    becomes on MariaDB: it changes values that do not fit, silently.
     """
     connection = connections[alias]
     columns = _columns(model)
     parameters = [_prepared(columns, row, connection) for row in rows]
     head, values, tail = _insert_statement(model, alias)
     with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            inserted = 0
+            for part in _parts(parameters, max(1, SQLITE_PARAMETERS // len(columns))):
+                cursor.execute(f"{head}{', '.join([values] * len(part))}{tail}", list(chain.from_iterable(part)))
+                inserted += cursor.rowcount
+            return inserted == len(rows)
         mogrify = getattr(cursor.cursor, "mogrify", None) if connection.vendor == "postgresql" else None
         if mogrify is None:
-            cursor.executemany(f"{head}{values}{tail}", parameters)
+            cursor.executemany(f"{head}{values}{tail}", parameters)  # MySQL's joins the rows itself
         else:
-            # As psycopg's executemany sends a statement for each row, which PostgreSQL reads and plans each time.
             written = (mogrify(values, row) for row in parameters)
             cursor.execute(f"{head}{', '.join(written)}{tail}")
         # MySQL counts a row that was there like a new one, as Django asks it for the rows found.
         return connection.vendor != "mysql" and cursor.rowcount == len(rows)
+
+
+def _parts(rows: list[list[Any]], length: int) -> Iterator[list[list[Any]]]:
+    return (rows[start : start + length] for start in range(0, len(rows), length))
 
 
 def is_outage(error: BaseException) -> bool:

@@ -44,8 +44,12 @@ __all__ = ["Drainer", "pending"]
 
 logger = logging.getLogger("otel_audit.delivery")
 
-#: With these a row is there within 100 ms, and a dead holder is replaced within 2 s.
+#: With these a row is there within 100 ms unless many are, and a dead holder is replaced within 2 s.
 POLL_S: Final = 0.05
+#: After a batch of so many records the next look waits for so many polls: the larger a batch, the less often it takes
+#: the interpreter from the requests of this process.
+BUSY_RECORDS: Final = 10
+BUSY_POLLS: Final = 5
 TAKE_OVER_S: Final = 1.0
 #: How often who waits for the thread looks whether it is done.
 WAIT_S: Final = 0.01
@@ -217,7 +221,9 @@ class Drainer:
         self._failures = 0
         # Only a full batch says that more is waiting. Looking again at once would take a busy site's records one by
         # one, at ten times the cost of a record in a batch, and take that time from its requests.
-        return (0.0 if moved >= BATCH_RECORDS else self._poll), moved
+        if moved >= BATCH_RECORDS:
+            return 0.0, moved
+        return self._poll * (BUSY_POLLS if moved >= BUSY_RECORDS else 1), moved
 
     def _backoff(self) -> float:
         longest: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(self._failures - 1, 16))

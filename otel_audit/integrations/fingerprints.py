@@ -42,8 +42,8 @@ def token_fingerprint(token: Any) -> str | None:
 
 def jwt_fingerprint(claims: Mapping[str, Any]) -> str | None:
     """Return that of a token with ``claims``, which somebody has verified; None where they name no identity."""
-    from rest_framework_simplejwt.settings import api_settings
-
+    # Imported already, as there is a token; an import statement takes longer than all the rest.
+    api_settings = sys.modules["rest_framework_simplejwt.settings"].api_settings
     for claim in (SESSION_CLAIM, api_settings.JTI_CLAIM):
         found = claims.get(claim)
         if isinstance(found, str) and found:

@@ -18,7 +18,7 @@ demo: $(VENV)/demo.stamp ## run the demo shop and show its audit trail (ARGS=--o
 test: $(VENV)/dev.stamp ## run the whole test suite (ARGS=… goes to pytest)
 	$(IN_VENV)python -m pytest $(ARGS)
 
-engines: | python ## build the Collector, Jaeger and Kafka that tests/e2e runs against, into .engines (once, minutes)
+engines: | python ## build the Collector, Jaeger and Kafka that tests/e2e runs against (once, minutes)
 	@"$(FOUND)" tests/e2e/engines/build.py
 
 faults: $(VENV)/dev.stamp ## kill real servers 1,000 times, stop their database for 20,000 requests (KILLS=… REQUESTS=…)
@@ -36,7 +36,7 @@ bench: $(VENV)/dev.stamp ## measure what an audited request, and delivering its 
 	$(IN_VENV)python -m benchmarks $(ARGS)
 
 clean: ## remove everything that these targets have made
-	rm -rf .venv .engines demo/var build dist htmlcov .coverage .coverage.* audit-report.pdf
+	rm -rf .venv demo/var build dist htmlcov .coverage .coverage.* audit-report.pdf
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -25,7 +25,7 @@ __all__ = ["PROCESS", "RECEIVE", "REGISTRATION", "SECRET", "START_S", "STEP", "S
 #: By which the receiving site and the shop know each other.
 SECRET = "a-secret-of-receiver-and-shop"
 SCRIPTS = Path(__file__).parent / "site"
-START_S = 120.0
+START_S = 60.0
 RECEIVE = ["-m", "django", "otel_audit", "receive", "--bind", "fd://{fd}"]
 PROCESS, STEP, REGISTRATION = (f"otel_audit_{name}auditevent" for name in ("process", "step", "registration"))
 

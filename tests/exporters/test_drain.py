@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -194,11 +193,12 @@ def test_the_thread_delivers_within_a_tenth_of_a_second(writer: SpoolWriter, dra
 
 def test_the_thread_is_a_named_daemon_and_ends_when_asked(drainer: Drainer) -> None:
     drainer.start()
-    thread = next(each for each in threading.enumerate() if each.name == "otel-audit-drain")
+    thread = drainer._thread
+    assert thread is not None
 
     left = drainer.stop(5)
 
-    assert thread.daemon
+    assert (thread.name, thread.daemon) == ("otel-audit-drain", True)
     assert not thread.is_alive()
     assert left == 0
 

@@ -213,11 +213,17 @@ def begin_the_pump() -> None:
     pipeline._pumper.start()
 
 
+def begin_a_drainer() -> None:
+    drainer = Drainer(conf.spool_dir, conf.fingerprint, lambda payloads: Outcome(len(payloads)))
+    drainer.start()
+    drainer.ask_to_stop()  # it has started: that is all this is about
+
+
 #: What starts a thread while it may hold the lock that who delivers needs, and in which method of the new thread.
 STARTS: dict[str, Callable[[], object]] = {
     "pump": begin_the_pump,
     "flusher": begin_a_flusher,
-    "drain": lambda: Drainer(conf.spool_dir, conf.fingerprint, lambda payloads: Outcome(len(payloads))).start(),
+    "drain": begin_a_drainer,
     "write": write_in_a_loop,
 }
 

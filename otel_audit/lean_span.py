@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, TracerProvider
-from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -133,7 +132,7 @@ def start_lean_span(
 ) -> LeanSpan | None:
     """Start the span as the provider's tracers would; None where its sampler records none."""
     generator, sampler = provider.id_generator, provider.sampler
-    if parent_context is not None and not parent_context and _samples_roots(sampler):  # as most requests come
+    if parent_context is not None and not parent_context and getattr(sampler, "samples_roots", False):  # most requests
         context = SpanContext(generator.generate_trace_id(), generator.generate_span_id(), False, _SAMPLED)
         return LeanSpan(name, context, None, attributes, provider.resource)
     parent: SpanContext | None = get_current_span(parent_context).get_span_context()
@@ -147,10 +146,3 @@ def start_lean_span(
     flags = _SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else TraceFlags(TraceFlags.DEFAULT)
     context = SpanContext(trace_id, generator.generate_span_id(), False, flags, result.trace_state)
     return LeanSpan(name, context, parent, result.attributes or attributes, provider.resource)
-
-
-@lru_cache(maxsize=4)
-def _samples_roots(sampler: Sampler) -> bool:
-    """Whether ``sampler`` is OpenTelemetry's default, in ours or not, which samples whatever has no parent."""
-    default = str(DEFAULT_ON.get_description())  # type: ignore[no-untyped-call]  # the SDK's own
-    return sampler.get_description() in (default, f"AuditSampler{{{default}}}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
@@ -20,7 +21,7 @@ from otel_audit.integrations.signin import conclude
 from otel_audit.lean_span import start_lean_span
 from otel_audit.peers import CARRIER_HEADER, STATE_HEADER, continue_process
 from otel_audit.policy import Decision, Policy
-from otel_audit.provider import forward_request, private_tracer, site_tracer, unwatched_provider
+from otel_audit.provider import private_tracer, request_takers, site_tracer, unwatched_provider
 from otel_audit.request_facts import intent_facts, request_facts
 from otel_audit.request_policy import ask_for_groups, excluded_by, settle, wants_groups
 from otel_audit.request_scope import RequestScope, scope_of, status_of
@@ -39,7 +40,7 @@ RETRY_AFTER_S: Final = 5
 class Passage:
     """One request's way through the guard: opens a scope, and a SERVER span unless OpenTelemetry's middleware does."""
 
-    __slots__ = ("_intents", "_outer", "_outer_note", "_span", "_token", "_unwatched", "receipt", "scope")
+    __slots__ = ("_intents", "_outer", "_outer_note", "_span", "_takers", "_token", "receipt", "scope")
 
     def __init__(self, scope: RequestScope, intents: str) -> None:
         self.scope = scope
@@ -48,7 +49,7 @@ class Passage:
         self._outer_note = current_note.get()
         self._span: Any = None
         self._token: Any = None
-        self._unwatched: Any = None  # the provider, where the span is not the SDK's
+        self._takers: Sequence[Any] | None = None  # who is given the ended span; None: the SDK sees to that
         self.receipt: Receipt | None = None
 
     @classmethod
@@ -218,10 +219,11 @@ class Passage:
             return
         parent = inbound_context(request.META)
         attributes = first_attributes(scope)
-        if (unwatched := unwatched_provider()) is not None:
+        unwatched = unwatched_provider()
+        if unwatched is not None:
             self._span = scope.span = start_lean_span(unwatched, scope.method, parent, attributes)
-        if self._span is not None:
-            self._unwatched = unwatched
+        if unwatched is not None and self._span is not None:
+            self._takers = request_takers(unwatched)
         else:
             self._span = tracer.start_span(scope.method, context=parent, kind=SpanKind.SERVER, attributes=attributes)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))
@@ -229,9 +231,10 @@ class Passage:
     def _conclude_span(self, status: int | None) -> None:
         """End the span that this guard started, if it did."""
         if self._span is not None and self._span.is_recording():
-            conclude_span(self._span, self.scope, status)
-            if self._unwatched is not None:
-                forward_request(self._span, self._unwatched)
+            takers = self._takers
+            conclude_span(self._span, self.scope, status, is_seen=takers is None or len(takers) > 0)
+            for processor in takers or ():
+                processor.on_end(self._span)
 
     def _end_span(self, status: int | None) -> Any:
         """End the span that this guard started; return the request's span, a private one where none was recorded."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from otel_audit.delivery import delivery
 from otel_audit.edges import edge, errors
 from otel_audit.exceptions import ConfigurationError
 
-__all__ = ["Parts", "forward_request", "lock", "private_tracer", "site_tracer", "unwatched_provider", "wire"]
+__all__ = ["Parts", "lock", "private_tracer", "request_takers", "site_tracer", "unwatched_provider", "wire"]
 
 logger = logging.getLogger("otel_audit")
 
@@ -98,11 +98,9 @@ def unwatched_provider() -> TracerProvider | None:
     return site
 
 
-def forward_request(span: Any, provider: TracerProvider) -> None:
-    """Give the ended span of a request, which the SDK knows nothing of, to those of our processors that want it."""
-    for processor in _processors(provider)[1:]:
-        if getattr(processor, "wants_requests", False):
-            processor.on_end(span)
+def request_takers(provider: TracerProvider) -> Sequence[SpanProcessor]:
+    """Return the processors of an unwatched provider that want the ended span of a request."""
+    return [one for one in _processors(provider)[1:] if getattr(one, "wants_requests", False)]
 
 
 def private_tracer() -> Tracer:

@@ -16,7 +16,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_audit import attributes as keys
 from otel_audit.edges import caught
-from otel_audit.lean_span import LeanSpan
 from otel_audit.request_scope import RequestScope
 from otel_audit.span_facts import standard_attributes
 
@@ -73,9 +72,16 @@ def first_attributes(scope: RequestScope) -> dict[str, Any]:
     return attributes
 
 
-def conclude_span(span: Any, scope: RequestScope, status: int | None) -> None:
-    """End ``span`` with what is known at the end; ``status`` is None where the client got no response."""
-    attributes: dict[str, Any] = {} if type(span) is LeanSpan else standard_attributes(scope)
+def conclude_span(span: Any, scope: RequestScope, status: int | None, *, is_seen: bool = False) -> None:
+    """End ``span`` with what is known at the end.
+
+    Args:
+        span: the request's.
+        scope: the request.
+        status: what the client got; None where it got no response.
+        is_seen: whether anybody beside us gets the span.
+    """
+    attributes: dict[str, Any] = standard_attributes(scope) if is_seen else {}
     if scope.route:
         span.update_name(f"{scope.method} {scope.route}")
         attributes[keys.HTTP_ROUTE] = scope.route

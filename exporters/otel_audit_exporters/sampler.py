@@ -38,6 +38,8 @@ class AuditSampler(Sampler):
 
     def __init__(self, inner: Sampler | None = None) -> None:
         self.inner = DEFAULT_ON if inner is None else inner
+        #: Read by `otel_audit.lean_span`: whatever has no parent is sampled, so nobody has to be asked.
+        self.samples_roots = type(self) is AuditSampler and self.inner is DEFAULT_ON
 
     def should_sample(
         self,

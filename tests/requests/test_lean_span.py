@@ -10,7 +10,16 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import (
     NonRecordingSpan,
     Span,
@@ -37,6 +46,17 @@ pytestmark = pytest.mark.urls(URLS)
 REMOTE = SpanContext(1 << 100 | 7, 1 << 60, True, TraceFlags(1), TraceState([("vendor", "x")]))
 UNSAMPLED = SpanContext(1 << 100 | 7, 1 << 60, True, TraceFlags(0))
 ATTRIBUTES = {"http.request.method": "GET", "url.path": "/"}
+
+
+class PickySampler(ParentBased):
+    """Drops what OpenTelemetry's default samples, and describes itself as that does."""
+
+    def __init__(self) -> None:
+        super().__init__(ALWAYS_ON)
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        """Drop it."""
+        return SamplingResult(Decision.DROP)
 
 
 def both(sampler: Sampler, parent: SpanContext | None) -> tuple[Span, Any]:
@@ -66,7 +86,7 @@ def described(span: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("parent", [None, REMOTE, UNSAMPLED], ids=["root", "remote", "unsampled"])
 @pytest.mark.parametrize(
     "sampler",
-    [ParentBased(ALWAYS_ON), ALWAYS_ON, ALWAYS_OFF, TraceIdRatioBased(1.0)],
+    [DEFAULT_ON, ParentBased(ALWAYS_ON), ALWAYS_ON, ALWAYS_OFF, TraceIdRatioBased(1.0), PickySampler()],
     ids=lambda one: type(one).__name__,
 )
 def test_it_has_the_ids_and_the_flags_of_the_sdks(sampler: Sampler, parent: SpanContext | None) -> None:
@@ -219,6 +239,7 @@ def test_it_stays_for_who_wants_ended_spans_alone_or_none(
     span, inside = current[2:]
     assert isinstance(span, LeanSpan)
     assert [ended.name for ended in watch.ended] == [inside.name, *(["GET seen/"] if wants_requests else [])]
+    assert ("code.function.name" in span.attributes) is wants_requests  # as it is on the SDK's
     assert [row.status_code for row in records.requests] == [200, 200]
 
 

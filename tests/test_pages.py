@@ -68,7 +68,7 @@ def test_the_page_on_forwarding_names_every_file_for_a_collector_with_its_variab
         inherited = {"JAEGER_OTLP_ENDPOINT", "QUEUE_DIR"} if "those of `agent.yaml`" in row else set()
 
         assert set(re.findall(r"`([A-Z_]+)`", row)) | inherited == variables
-    assert {"agent.yaml", "gateway.yaml", "to-file.yaml"} <= rows.keys()
+    assert rows.keys() == {path.name for path in COLLECTOR_CONFIG.glob("*.yaml")}
 
 
 @pytest.mark.urls(__name__)

@@ -80,24 +80,17 @@ class Site:
 
     def order(self, *arguments: str) -> str:
         """Have the shop begin a process; return what it says."""
-        done = subprocess.run(
-            [sys.executable, str(SCRIPTS / "order.py"), *arguments],
-            cwd=self.directory,
-            env=self.shop(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return self._run(self.shop(), str(SCRIPTS / "order.py"), *arguments)
 
     def manage(self, *arguments: str) -> str:
         """Run a management command to its end."""
+        return self._run(self.environment, "-m", "django", *arguments)
+
+    def _run(self, environment: dict[str, str], *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "django", *arguments],
+            [sys.executable, *arguments],
             cwd=self.directory,
-            env=self.environment,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=120,

@@ -1,4 +1,4 @@
-"""The pages on policy, redaction and forwarding say what the code does."""
+"""The pages on policy, redaction, forwarding and architecture say what the code does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.urls import path
 
+import otel_audit
+import otel_audit_exporters
 from otel_audit.options import OPTIONS, REDACT_KEYS
 from otel_audit.redaction import is_mark
 from otel_audit.rules import EXCEPTIONS, LEVELS, RULE_KEYS
@@ -21,6 +23,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 POLICY = (DOCS / "policy.md").read_text(encoding="utf-8")
 REDACTION = (DOCS / "redaction.md").read_text(encoding="utf-8")
 FORWARDING = (DOCS / "forwarding.md").read_text(encoding="utf-8")
+ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 COLLECTOR_CONFIG = DOCS.parent / "collector-config"
 
 urlpatterns = [path("api/orders/", lambda request: None)]
@@ -69,6 +72,19 @@ def test_the_page_on_forwarding_names_every_file_for_a_collector_with_its_variab
 
         assert set(re.findall(r"`([A-Z_]+)`", row)) | inherited == variables
     assert rows.keys() == {path.name for path in COLLECTOR_CONFIG.glob("*.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("room", "package"), [("otel_audit", otel_audit), ("otel_audit_exporters", otel_audit_exporters)]
+)
+def test_every_module_has_its_room_in_the_architecture(room: str, package: Any) -> None:
+    (section,) = re.findall(rf"^## `{room}`$(.*?)(?=^## |\Z)", ARCHITECTURE, re.MULTILINE | re.DOTALL)
+    directory = Path(package.__file__).parent
+    modules = {path.stem for path in directory.glob("*.py")} - {"__init__"}
+    rooms = {f"{path.parent.name}/" for path in directory.glob("*/__init__.py")}
+
+    rows = "".join(line for line in section.splitlines() if line.startswith("|"))
+    assert sorted(re.findall(r"`([\w/]+)`", rows)) == sorted(modules | rooms)
 
 
 @pytest.mark.urls(__name__)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from django.db import models
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from otel_audit.exceptions import AppendOnlyError
@@ -86,24 +87,24 @@ class AuditEvent(models.Model):
         FAILURE = "failure", _("Failure")
         UNKNOWN = "unknown", _("Unknown")
 
-    id = models.UUIDField(_("Record id"), primary_key=True, default=new_id, editable=False)
-    datetime = models.DateTimeField(_("Began at"), default=timezone.now)
-    observed_at = models.DateTimeField(_("Observed at"), default=timezone.now)
-    stored_at = models.DateTimeField(_("Stored at"), default=timezone.now)
-    trace_id = models.CharField(_("Trace id"), max_length=32, blank=True, default="")
-    span_id = models.CharField(_("Span id"), max_length=16, blank=True, default="")
-    parent_span_id = models.CharField(_("Parent span id"), max_length=16, blank=True, default="")
-    service_name = TruncatingCharField(_("Service"), max_length=255, blank=True, default="")
-    actor_name = TruncatingCharField(_("Actor"), max_length=255, blank=True, default="")
-    actor_type = TruncatingCharField(_("Actor type"), max_length=32, blank=True, default="")
-    action = TruncatingCharField(_("Action"), max_length=32, blank=True, default="")
-    outcome = models.CharField(_("Outcome"), max_length=16, choices=Outcome.choices, default=Outcome.UNKNOWN)
-    schema_version = models.CharField(_("Schema version"), max_length=16, blank=True, default="")
-    changed_fields = models.JSONField(_("Changed fields"), blank=True, default=list)
-    extra_informations = models.JSONField(_("Extra information"), null=True, blank=True)
-    stream_id = models.CharField(_("Stream"), max_length=64, blank=True, default="")
-    stream_seq = models.BigIntegerField(_("Number in stream"), null=True, blank=True)
-    record_hash = models.CharField(_("Record hash (SHA-256)"), max_length=64, blank=True, default="")
+    id = models.UUIDField(_("record id"), primary_key=True, default=new_id, editable=False)
+    datetime = models.DateTimeField(_("began at"), default=timezone.now)
+    observed_at = models.DateTimeField(_("observed at"), default=timezone.now)
+    stored_at = models.DateTimeField(_("stored at"), default=timezone.now)
+    trace_id = models.CharField(_("trace id"), max_length=32, blank=True, default="")
+    span_id = models.CharField(_("span id"), max_length=16, blank=True, default="")
+    parent_span_id = models.CharField(_("parent span id"), max_length=16, blank=True, default="")
+    service_name = TruncatingCharField(_("service"), max_length=255, blank=True, default="")
+    actor_name = TruncatingCharField(_("actor"), max_length=255, blank=True, default="")
+    actor_type = TruncatingCharField(_("actor type"), max_length=32, blank=True, default="")
+    action = TruncatingCharField(_("action"), max_length=32, blank=True, default="")
+    outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices, default=Outcome.UNKNOWN)
+    schema_version = models.CharField(_("schema version"), max_length=16, blank=True, default="")
+    changed_fields = models.JSONField(_("changed fields"), blank=True, default=list)
+    extra_informations = models.JSONField(_("extra information"), null=True, blank=True)
+    stream_id = models.CharField(_("stream"), max_length=64, blank=True, default="")
+    stream_seq = models.BigIntegerField(_("number in stream"), null=True, blank=True)
+    record_hash = models.CharField(_("record hash (SHA-256)"), max_length=64, blank=True, default="")
 
     objects = AppendOnlyQuerySet.as_manager()
 
@@ -114,7 +115,7 @@ class AuditEvent(models.Model):
         default_permissions = ("view",)  # there is nothing else that anybody may do
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}: {self.pk}"
+        return f"{capfirst(self._meta.verbose_name)} {self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert a new row; saving one that exists is refused with `AppendOnlyError`."""
@@ -131,28 +132,28 @@ class AuditEvent(models.Model):
 class RequestAuditEvent(AuditEvent):
     """One HTTP request and the response that the client really got."""
 
-    user = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
+    user = TruncatingCharField(_("user identifier"), null=True, blank=True, max_length=255)
     ip_addresses = TruncatingCharField(_("IP address"), max_length=64, null=True, blank=True)
-    method = TruncatingCharField(_("Method"), max_length=32)
+    method = TruncatingCharField(_("method"), max_length=32)
     url = TruncatingCharField(_("URL"), max_length=2048)
-    route = TruncatingCharField(_("Route"), max_length=255, blank=True, default="")
-    query_params = TruncatingCharField(_("Query parameters"), null=True, blank=True, max_length=2048)
-    request_type = TruncatingCharField(_("Scheme"), null=True, blank=True, max_length=10)
-    user_agent = TruncatingCharField(_("User agent"), max_length=512, blank=True, default="")
-    session_id = TruncatingCharField(_("Session"), max_length=64, blank=True, default="")
-    request_body = models.TextField(_("Request body"), null=True, blank=True)
-    request_size = models.BigIntegerField(_("Request size (bytes)"), null=True, blank=True)
-    response_body = models.TextField(_("Response body"), null=True, blank=True)
-    response_size = models.BigIntegerField(_("Response size (bytes)"), null=True, blank=True)
-    status_code = models.IntegerField(_("Status code"), null=True, blank=True)
-    response_time = models.FloatField(_("Response time (ms)"), null=True, blank=True)
-    error_type = TruncatingCharField(_("Error type"), max_length=255, null=True, blank=True)
-    error_message = models.TextField(_("Error message"), null=True, blank=True)
-    error_stacktrace = models.TextField(_("Error stack trace"), null=True, blank=True)
+    route = TruncatingCharField(_("route"), max_length=255, blank=True, default="")
+    query_params = TruncatingCharField(_("query parameters"), null=True, blank=True, max_length=2048)
+    request_type = TruncatingCharField(_("scheme"), null=True, blank=True, max_length=10)
+    user_agent = TruncatingCharField(_("user agent"), max_length=512, blank=True, default="")
+    session_id = TruncatingCharField(_("session"), max_length=64, blank=True, default="")
+    request_body = models.TextField(_("request body"), null=True, blank=True)
+    request_size = models.BigIntegerField(_("request size (bytes)"), null=True, blank=True)
+    response_body = models.TextField(_("response body"), null=True, blank=True)
+    response_size = models.BigIntegerField(_("response size (bytes)"), null=True, blank=True)
+    status_code = models.IntegerField(_("status code"), null=True, blank=True)
+    response_time = models.FloatField(_("response time (ms)"), null=True, blank=True)
+    error_type = TruncatingCharField(_("error type"), max_length=255, null=True, blank=True)
+    error_message = models.TextField(_("error message"), null=True, blank=True)
+    error_stacktrace = models.TextField(_("error stack trace"), null=True, blank=True)
 
     class Meta(AuditEvent.Meta):
-        verbose_name = _("Request event")
-        verbose_name_plural = _("Request events")
+        verbose_name = _("request event")
+        verbose_name_plural = _("request events")
         indexes = [
             models.Index(fields=["user", "id"], name="otel_audit_req_user"),
             models.Index(fields=["route", "id"], name="otel_audit_req_route"),
@@ -186,12 +187,12 @@ class LoginAuditEvent(AuditEvent):
         (LOCKOUT, _("Lockout")),
     )
 
-    status = TruncatingCharField(_("Status"), choices=STATUS, max_length=32)
-    user = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
-    username = TruncatingCharField(_("Attempted user name"), max_length=255, blank=True, default="")
-    method = TruncatingCharField(_("Method"), max_length=64, blank=True, default="")
-    reason = TruncatingCharField(_("Reason"), max_length=255, blank=True, default="")
-    session_id = TruncatingCharField(_("Session"), max_length=64, blank=True, default="")
+    status = TruncatingCharField(_("status"), choices=STATUS, max_length=32)
+    user = TruncatingCharField(_("user identifier"), null=True, blank=True, max_length=255)
+    username = TruncatingCharField(_("attempted user name"), max_length=255, blank=True, default="")
+    method = TruncatingCharField(_("method"), max_length=64, blank=True, default="")
+    reason = TruncatingCharField(_("reason"), max_length=255, blank=True, default="")
+    session_id = TruncatingCharField(_("session"), max_length=64, blank=True, default="")
     request = models.ForeignKey(
         RequestAuditEvent,
         on_delete=models.DO_NOTHING,
@@ -200,12 +201,12 @@ class LoginAuditEvent(AuditEvent):
         null=True,
         blank=True,
         related_name="logins",
-        verbose_name=_("Request"),
+        verbose_name=_("request"),
     )
 
     class Meta(AuditEvent.Meta):
-        verbose_name = _("Login event")
-        verbose_name_plural = _("Login events")
+        verbose_name = _("login event")
+        verbose_name_plural = _("login events")
         indexes = [
             models.Index(fields=["user", "id"], name="otel_audit_log_user"),
             models.Index(fields=["username", "id"], name="otel_audit_log_username"),
@@ -220,10 +221,10 @@ class LoginAuditEvent(AuditEvent):
 class ProcessAuditEvent(AuditEvent):
     """The span that began a business process. How it ended is derived from its steps by readers."""
 
-    name = TruncatingCharField(_("Name"), max_length=255)
-    description = models.TextField(_("Description"), null=True, blank=True)
-    created_by = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
-    duration_ms = models.FloatField(_("Duration (ms)"), null=True, blank=True)
+    name = TruncatingCharField(_("name"), max_length=255)
+    description = models.TextField(_("description"), null=True, blank=True)
+    created_by = TruncatingCharField(_("user identifier"), null=True, blank=True, max_length=255)
+    duration_ms = models.FloatField(_("duration (ms)"), null=True, blank=True)
     request = models.ForeignKey(
         RequestAuditEvent,
         on_delete=models.DO_NOTHING,
@@ -232,12 +233,12 @@ class ProcessAuditEvent(AuditEvent):
         null=True,
         blank=True,
         related_name="processes",
-        verbose_name=_("Request"),
+        verbose_name=_("request"),
     )
 
     class Meta(AuditEvent.Meta):
-        verbose_name = _("Process event")
-        verbose_name_plural = _("Process events")
+        verbose_name = _("process event")
+        verbose_name_plural = _("process events")
         indexes = [
             models.Index(fields=["created_by", "id"], name="otel_audit_pro_user"),
             models.Index(fields=["name", "id"], name="otel_audit_pro_name"),
@@ -258,18 +259,18 @@ class StepAuditEvent(AuditEvent):
         null=True,
         blank=True,
         related_name="steps",
-        verbose_name=_("Process"),
+        verbose_name=_("process"),
     )
-    name = TruncatingCharField(_("Name"), max_length=255)
-    description = models.TextField(_("Description"), null=True, blank=True)
-    order = models.IntegerField(_("Order"), null=True, blank=True)
-    total_registrations = models.IntegerField(_("Expected registrations"), default=1)
-    created_by = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
-    duration_ms = models.FloatField(_("Duration (ms)"), null=True, blank=True)
+    name = TruncatingCharField(_("name"), max_length=255)
+    description = models.TextField(_("description"), null=True, blank=True)
+    order = models.IntegerField(_("order"), null=True, blank=True)
+    total_registrations = models.IntegerField(_("expected registrations"), default=1)
+    created_by = TruncatingCharField(_("user identifier"), null=True, blank=True, max_length=255)
+    duration_ms = models.FloatField(_("duration (ms)"), null=True, blank=True)
 
     class Meta(AuditEvent.Meta):
-        verbose_name = _("Step event")
-        verbose_name_plural = _("Step events")
+        verbose_name = _("step event")
+        verbose_name_plural = _("step events")
         indexes = [
             models.Index(fields=["created_by", "id"], name="otel_audit_stp_user"),
             models.Index(fields=["outcome", "id"], name="otel_audit_stp_outcome"),
@@ -289,16 +290,16 @@ class RegistrationAuditEvent(AuditEvent):
         null=True,
         blank=True,
         related_name="registrations",
-        verbose_name=_("Step"),
+        verbose_name=_("step"),
     )
-    success = models.BooleanField(_("Success"))
-    name = TruncatingCharField(_("Name"), max_length=255)
-    description = models.TextField(_("Description"), null=True, blank=True)
-    created_by = TruncatingCharField(_("User identifier"), null=True, blank=True, max_length=255)
+    success = models.BooleanField(_("success"))
+    name = TruncatingCharField(_("name"), max_length=255)
+    description = models.TextField(_("description"), null=True, blank=True)
+    created_by = TruncatingCharField(_("user identifier"), null=True, blank=True, max_length=255)
 
     class Meta(AuditEvent.Meta):
-        verbose_name = _("Registration event")
-        verbose_name_plural = _("Registration events")
+        verbose_name = _("registration event")
+        verbose_name_plural = _("registration events")
         indexes = [
             models.Index(fields=["created_by", "id"], name="otel_audit_reg_user"),
             models.Index(fields=["outcome", "id"], name="otel_audit_reg_outcome"),

@@ -21,16 +21,16 @@ PREFIX: Final = "otel_audit_"
 class ReceiverToken(models.Model):
     """The right to send spans in the name of one service. Revoked ones are kept: rows came by them."""
 
-    service = models.CharField(_("Service"), max_length=255)
+    service = models.CharField(_("service"), max_length=255)
     hash = models.CharField(_("SHA-256 of the token"), max_length=64, unique=True)
-    spans_per_second = models.PositiveIntegerField(_("Spans per second"), null=True, blank=True)
-    created_at = models.DateTimeField(_("Created at"), default=timezone.now)
-    revoked_at = models.DateTimeField(_("Revoked at"), null=True, blank=True)
+    spans_per_second = models.PositiveIntegerField(_("spans per second"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True)
 
     class Meta:
         db_table = "otel_audit_receiver_token"
-        verbose_name = _("Receiver token")
-        verbose_name_plural = _("Receiver tokens")
+        verbose_name = _("receiver token")
+        verbose_name_plural = _("receiver tokens")
         default_permissions = ()  # the command alone makes and revokes them
 
     def __str__(self) -> str:

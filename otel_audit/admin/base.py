@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 from uuid import UUID
 
 from django.contrib import admin
@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy as _
 
 from otel_audit.admin.display import (
     NOTHING,
+    block,
     duration,
     moment,
     outcome_mark,
@@ -35,7 +36,7 @@ from otel_audit.admin.display import (
 from otel_audit.admin.report import may_download, report_query, report_view
 from otel_audit.models import AuditEvent
 
-__all__ = ["EXTRA", "PROVENANCE", "AuditAdmin", "Related", "Section", "may_view"]
+__all__ = ["ERROR", "EXTRA", "PROVENANCE", "AuditAdmin", "Raised", "Related", "Section", "may_view"]
 
 #: A heading, or None, and the fields below it.
 Section = tuple[Any, tuple[str, ...]]
@@ -57,6 +58,8 @@ PROVENANCE: Final[Section] = (
         "record_hash",
     ),
 )
+#: Shown where something was raised.
+ERROR: Final[Section] = (_("Error"), ("error_type_shown", "error_message_shown", "error_stacktrace_shown"))
 EXTRA: Final[Section] = (_("Extra information"), ("extra_informations_shown",))
 
 #: Columns that can be large and that no list shows.
@@ -71,7 +74,9 @@ _LARGE: Final = frozenset(
         "response_body",
     }
 )
-_SPAN_ID: Final = re.compile(r"[0-9a-fA-F]{16}")
+#: A span id, or the beginning of a trace id: lists show 8 of its digits, the report 16, each with an ellipsis.
+_ID_PART: Final = re.compile(r"[0-9a-f]{8,31}")
+_SPAN_ID_LENGTH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,14 @@ class Related:
     more: str | SafeString = ""
     #: Numbers of the rows that belong to the row above them.
     indented: frozenset[int] = field(default_factory=frozenset)
+
+
+class Raised(NamedTuple):
+    """What a request, process or step raised."""
+
+    type: str
+    message: str
+    stacktrace: str
 
 
 def may_view(request: HttpRequest, model: type[Model]) -> bool:
@@ -154,8 +167,10 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
         return False
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the sections of the detail page."""
-        return [(heading, {"fields": fields}) for heading, fields in self.sections]
+        """Return the sections of the detail page; that of the error where something was raised."""
+        raised = None if obj is None else self.raised(obj)
+        sections = [section for section in self.sections if section is not ERROR or raised is not None]
+        return [(heading, {"fields": fields}) for heading, fields in sections]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return every field of the page."""
@@ -174,10 +189,16 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Find by record id, trace id or span id where the term is one, else in ``search_fields``."""
+        """Find by record id, span id or (the beginning of a) trace id where the term is one, else in ``search_fields``."""
         term = search_term.strip()
-        if _SPAN_ID.fullmatch(term):
-            return queryset.filter(span_id=term.lower()), False
+        part = term.removesuffix("…").lower()
+        if _ID_PART.fullmatch(part):
+            # Between two values, which an index answers under any collation; "g" comes after every digit.
+            found = Q(trace_id__gte=part, trace_id__lt=f"{part}g")
+            if len(part) == _SPAN_ID_LENGTH:
+                return queryset.filter(found | Q(span_id=part)), False
+            named, _duplicates = super().get_search_results(request, queryset, part)
+            return queryset.filter(found | Q(pk__in=named.order_by().values("pk"))), False
         try:
             record = UUID(term)
         except ValueError:
@@ -209,6 +230,10 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     def related(self, request: HttpRequest, obj: Any) -> list[Related]:
         """Return the tables of rows that belong to ``obj``."""
         return []
+
+    def raised(self, obj: Any) -> Raised | None:
+        """Return what ``obj`` raised."""
+        return None
 
     def _report_url(self, request: HttpRequest) -> str:
         if not may_download(request):
@@ -262,6 +287,24 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     def outcome_shown(self, obj: AuditEvent) -> SafeString:
         """Return the outcome that the record itself says."""
         return outcome_mark(obj.outcome)
+
+    @admin.display(description=_("Error type"))
+    def error_type_shown(self, obj: AuditEvent) -> str:
+        """Return the class of the error."""
+        raised = self.raised(obj)
+        return raised.type if raised else NOTHING
+
+    @admin.display(description=_("Error message"))
+    def error_message_shown(self, obj: AuditEvent) -> str | SafeString:
+        """Return the message of the error, line by line."""
+        raised = self.raised(obj)
+        return block(raised and raised.message)
+
+    @admin.display(description=_("Error stack trace"))
+    def error_stacktrace_shown(self, obj: AuditEvent) -> str | SafeString:
+        """Return the stack trace, line by line."""
+        raised = self.raised(obj)
+        return block(raised and raised.stacktrace)
 
     @admin.display(description=_("Trace id"))
     def trace_id_shown(self, obj: AuditEvent) -> str | SafeString:

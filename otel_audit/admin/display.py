@@ -110,8 +110,8 @@ def shortened(text: str, length: int = 80) -> str | SafeString:
 
 
 def block(text: str | None) -> str | SafeString:
-    """Return a text of many lines as it is."""
-    return NOTHING if not text else format_html('<pre class="oa-block">{}</pre>', text)
+    """Return a text of many lines as it is; it takes the focus, so that the keyboard can scroll it."""
+    return NOTHING if not text else format_html('<pre class="oa-block" tabindex="0">{}</pre>', text)
 
 
 def body(text: str | None) -> str | SafeString:

@@ -9,10 +9,9 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from otel_audit.admin.base import EXTRA, PROVENANCE, AuditAdmin, Related
+from otel_audit.admin.base import ERROR, EXTRA, PROVENANCE, AuditAdmin, Raised, Related
 from otel_audit.admin.display import (
     NOTHING,
-    block,
     body,
     duration,
     loaded,
@@ -61,7 +60,7 @@ class RequestAdmin(AuditAdmin):
         ),
         _ACTOR,
         (gettext_lazy("Client"), ("ip_addresses", "user_agent", "session_id", "request_type")),
-        (gettext_lazy("Error"), ("error_type", "error_message_shown", "error_stacktrace_shown")),
+        ERROR,
         (
             gettext_lazy("Bodies"),
             ("request_size", "request_body_shown", "response_size", "response_body_shown"),
@@ -77,6 +76,11 @@ class RequestAdmin(AuditAdmin):
     def related(self, request: HttpRequest, obj: Any) -> list[Related]:
         """Return the sign-ins and processes of the request."""
         return [*logins_of(self, request, obj), *processes_of(self, request, obj)]
+
+    def raised(self, obj: Any) -> Raised | None:
+        """Return what the request raised."""
+        error = Raised(obj.error_type or "", obj.error_message or "", obj.error_stacktrace or "")
+        return error if any(error) else None
 
     @admin.display(description=gettext_lazy("Status"))
     def status(self, obj: RequestAuditEvent) -> SafeString:
@@ -102,16 +106,6 @@ class RequestAdmin(AuditAdmin):
     def status_shown(self, obj: RequestAuditEvent) -> SafeString:
         """Return the status with its sign."""
         return status_mark(obj)
-
-    @admin.display(description=gettext_lazy("Error message"))
-    def error_message_shown(self, obj: RequestAuditEvent) -> str | SafeString:
-        """Return the message of the error, line by line."""
-        return block(obj.error_message)
-
-    @admin.display(description=gettext_lazy("Error stack trace"))
-    def error_stacktrace_shown(self, obj: RequestAuditEvent) -> str | SafeString:
-        """Return the stack trace, line by line."""
-        return block(obj.error_stacktrace)
 
     @admin.display(description=gettext_lazy("Request body"))
     def request_body_shown(self, obj: RequestAuditEvent) -> str | SafeString:

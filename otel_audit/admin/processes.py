@@ -11,11 +11,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
-from otel_audit.admin.base import EXTRA, PROVENANCE, AuditAdmin, Related
+from otel_audit.admin.base import ERROR, EXTRA, PROVENANCE, AuditAdmin, Raised, Related
 from otel_audit.admin.display import (
     derived_mark,
     loaded,
     outcome_mark,
+    pretty_json,
     record_link,
     registration_mark,
     shortened,
@@ -43,6 +44,15 @@ _ACTOR = (gettext_lazy("Actor"), ("actor_name", "actor_type", "created_by", "ser
 
 class _DerivedAdmin(AuditAdmin):
     """Pages of what ended as its steps and registrations tell, whatever it says itself."""
+
+    def raised(self, obj: Any) -> Raised | None:
+        """Return what the process or step raised."""
+        return _split(obj.extra_informations)[0]
+
+    @admin.display(description=gettext_lazy("Extra information"))
+    def extra_informations_shown(self, obj: AuditEvent) -> str | SafeString:
+        """Return the extra data but the error, which has a section of its own, as indented JSON."""
+        return pretty_json(_split(obj.extra_informations)[1])
 
     @admin.display(description=pgettext_lazy("of a process", "Outcome"))
     def derived(self, obj: Any) -> SafeString:
@@ -78,6 +88,7 @@ class ProcessAdmin(_DerivedAdmin):
             ),
         ),
         _ACTOR,
+        ERROR,
         EXTRA,
         PROVENANCE,
     )
@@ -129,6 +140,7 @@ class StepAdmin(_DerivedAdmin):
             ),
         ),
         _ACTOR,
+        ERROR,
         EXTRA,
         PROVENANCE,
     )
@@ -213,3 +225,12 @@ class RegistrationAdmin(AuditAdmin):
     def step_shown(self, obj: RegistrationAuditEvent) -> str | SafeString:
         """Return a link to the step."""
         return record_link(self, StepAuditEvent, obj.step_id, str(obj.step_id))
+
+
+def _split(extra: Any) -> tuple[Raised | None, Any]:
+    """Return the error that the exporter put into the extra data, and the rest; a site's own data stays as it is."""
+    error = extra.get("exception") if isinstance(extra, dict) else None
+    if not isinstance(error, dict) or not error.get("type") or not error.keys() <= set(Raised._fields):
+        return None, extra
+    rest = {key: value for key, value in extra.items() if key != "exception"}
+    return Raised(*(str(error.get(field) or "") for field in Raised._fields)), rest

@@ -114,7 +114,7 @@ def steps_of(admin: AuditAdmin, request: HttpRequest, process: Any) -> list[Rela
     more = _more(admin, StepAuditEvent, len(steps), process=process.pk)
     if not complete:
         more = format_html("{} {}", _("Not all registrations are shown; each step shows its own."), more)
-    columns = [_("Step or registration"), _("Result"), _("Registrations"), _("Began at"), _("Duration (ms)")]
+    columns = [_("Step or registration"), _("Result"), _("Registrations or remark"), _("Began at"), _("Duration (ms)")]
     empty = _("No step of this process is on record.")
     return [Related(_("Steps and registrations"), columns, table.rows, empty, more, table.indented)]
 

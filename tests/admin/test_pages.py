@@ -240,6 +240,30 @@ def test_search_finds_the_actor_the_record_the_trace_and_the_span(auditor: Clien
         assert [row.pk for row in response.context["cl"].result_list] == [wanted.pk], term
 
 
+@each_model
+@pytest.mark.parametrize("length", [8, 16, 31])
+def test_search_finds_a_trace_by_what_a_list_or_the_report_shows_of_its_id(
+    auditor: Client, model: type[AuditEvent], length: int
+) -> None:
+    trace_id = "0123456789abcdef" * 2
+    wanted = STORE[model](trace_id=trace_id, moment=at(1))
+    STORE[model](trace_id="0123456" + "f" * 25, moment=at(2))
+
+    for term in (trace_id[:length], f" {trace_id[:length].upper()}… "):
+        response = auditor.get(url(model), {"q": term})
+
+        assert [row.pk for row in response.context["cl"].result_list] == [wanted.pk], term
+
+
+def test_search_for_a_word_that_could_be_the_beginning_of_an_id_finds_names_too(auditor: Client) -> None:
+    named = store_process(name="Facade01 painted", moment=at(1))
+    traced = store_process(trace_id="facade01" + "0" * 24, moment=at(2))
+
+    response = auditor.get(url(ProcessAuditEvent), {"q": "facade01"})
+
+    assert [row.pk for row in response.context["cl"].result_list] == [traced.pk, named.pk]
+
+
 def test_search_by_the_id_of_a_process_finds_its_steps(auditor: Client) -> None:
     _request, _login, process, step, _registration = store_family()
     store_family(1)
@@ -326,6 +350,37 @@ def test_a_process_page_shows_steps_registrations_missing_and_extra_ones(auditor
     assert "✗ failed" in page
 
 
+@pytest.mark.parametrize("model", [ProcessAuditEvent, StepAuditEvent])
+def test_what_a_process_or_step_raised_is_shown_line_by_line_beside_the_other_data(
+    auditor: Client, model: type[AuditEvent]
+) -> None:
+    error = {"type": "ValueError", "message": "no price", "stacktrace": "Traceback:\n  line 1\nValueError: no price"}
+    row = STORE[model](extra_informations={"exception": error, "sku": "tea"})
+
+    content = auditor.get(url(model, "change", row.pk)).content.decode()
+
+    assert "Traceback:\n  line 1\nValueError: no price</pre>" in content
+    assert "{\n  &quot;sku&quot;: &quot;tea&quot;\n}</pre>" in content
+    assert content.count("no price") == 2
+
+
+def test_data_of_a_site_that_is_called_exception_stays_with_the_other_data(auditor: Client) -> None:
+    process = store_process(extra_informations={"exception": {"type": "holiday", "country": "BR"}})
+
+    page = text_of(auditor.get(url(ProcessAuditEvent, "change", process.pk)))
+
+    assert "&quot;country&quot;: &quot;BR&quot;" in page
+    assert "Error type" not in page
+
+
+def test_a_page_has_a_section_for_the_error_where_there_was_one(auditor: Client) -> None:
+    failed = store_request(error_type="ValueError", status_code=500)
+    fine = store_request(at(1))
+
+    assert "Error type: ValueError" in text_of(auditor.get(url(RequestAuditEvent, "change", failed.pk)))
+    assert "Error type" not in text_of(auditor.get(url(RequestAuditEvent, "change", fine.pk)))
+
+
 def test_more_related_rows_than_a_page_holds_are_linked(auditor: Client) -> None:
     step = store_step(store_process(), total_registrations=2_000)
     RegistrationAuditEvent.objects.bulk_create(
@@ -406,8 +461,8 @@ def test_json_is_indented_other_bodies_stand_as_they_are_and_times_are_utc_with_
         content = auditor.get(url(RequestAuditEvent, "change", request.pk)).content.decode()
 
     assert "{\n  &quot;order&quot;: {\n    &quot;id&quot;: 17\n  }\n}" in content
-    assert '<pre class="oa-block">{&quot;a&quot;: 1}\n  &lt;b&gt;</pre>' in content
-    assert '<pre class="oa-block">{\n  &quot;id&quot;: 7,\n  &quot;price&quot;: 1.10\n}</pre>' in content
+    assert '<pre class="oa-block" tabindex="0">{&quot;a&quot;: 1}\n  &lt;b&gt;</pre>' in content
+    assert '<pre class="oa-block" tabindex="0">{\n  &quot;id&quot;: 7,\n  &quot;price&quot;: 1.10\n}</pre>' in content
     assert "2026-11-24 12:00:00.123456 UTC" in content
 
 

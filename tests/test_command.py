@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -554,6 +555,7 @@ def test_the_report_is_narrowed_by_time(
     ("arguments", "said"),
     [
         (("--since", "yesterday"), "'yesterday' is no ISO date or time; write 2026-11-24 or 2026-11-24T10:00"),
+        (("--since", "0001-01-01T00:00+14:00"), "'0001-01-01T00:00.14:00' is no ISO date or time"),
         (("--since", "2026-02-01", "--until", "2026-01-01"), "has to be before --until"),
     ],
 )
@@ -573,9 +575,16 @@ def test_a_report_without_a_database_leaves_no_file(site: Callable[..., Any], tm
 
 
 def test_a_report_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    _, reason = fail("report", "-o", str(tmp_path / "nowhere" / "audit.pdf"))
+    missing = tmp_path / "nowhere"
 
-    assert reason == f"{tmp_path / 'nowhere' / 'audit.pdf'} cannot be written: No such file or directory."
+    assert fail("report", "-o", str(missing / "a.pdf"))[1] == (
+        f"{missing / 'a.pdf'} cannot be written: there is no directory {missing}."
+    )
+    assert fail("report", "-o", str(tmp_path))[1] == (
+        f"{tmp_path} cannot be written: it is a directory; name a file in it."
+    )
+    with pytest.raises(CommandError, match=r"the name is empty; write audit-report\.pdf"):
+        run("report", "-o", "")
 
 
 def test_a_user_without_a_name_is_named_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -589,10 +598,24 @@ def test_a_user_without_a_name_is_named_by_number(monkeypatch: pytest.MonkeyPatc
     assert _caller().startswith(f"uid {os.getuid()}@")
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "100000"])
+@pytest.mark.parametrize("text", ["0", "-1", "100000", "soon", "nan"])
 def test_a_wrong_timeout_is_named(text: str) -> None:
     with pytest.raises(CommandError, match="is no number of seconds between 0 and a day"):
         run("drain", f"--timeout={text}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--explain", "GET", "/x/", "--status", "teapot"), "'teapot' is no status code; write 404"),
+        (("--explain", "GET", "/x/", "--status", "999"), "'999' is no status code; write 404"),
+        (("--explain", "GET", "x/"), "'x/' is no path; write one that begins with a slash, as in GET /api/x/"),
+        (("--route", "x/", "--user", "anna"), "--route and --user say nothing without --explain METHOD PATH"),
+    ],
+)
+def test_a_wrong_question_about_the_policy_says_what_to_write(arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(CommandError, match=re.escape(said)):
+        run("policy", *arguments)
 
 
 def test_a_command_without_a_subcommand_says_which_there_are() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -12,8 +13,8 @@ import tempfile
 import threading
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,7 +62,7 @@ class Command(BaseCommand):
             help="Give up when no record moves for so long (default: %(default)s).",
         )
         report = commands.add_parser("report", help="Write the audit report as PDF.")
-        report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="The file to write.")
+        report.add_argument("-o", "--output", type=_file, required=True, metavar="FILE", help="The file to write.")
         report.add_argument(
             "--since", type=_moment, metavar="TIME", help="Leave out what began before: ISO date or time."
         )
@@ -72,7 +73,7 @@ class Command(BaseCommand):
         policy.add_argument("--route", help="Its route; looked up where this is not given.")
         policy.add_argument("--user", help="The name of who acts; an empty one for nobody.")
         policy.add_argument("--group", action="append", help="A group of who acts; may be given more than once.")
-        policy.add_argument("--status", type=int, help="The status code of the response.")
+        policy.add_argument("--status", type=_status_code, help="The status code of the response.")
         receiving.add_receive(commands)
         receiving.add_token(commands)
         accept_everywhere(parser)
@@ -218,7 +219,7 @@ class Command(BaseCommand):
                 f"Start it, or run manage.py migrate --database {alias}."
             ) from error
         except OSError as error:
-            raise CommandError(f"{options['output']} cannot be written: {error.strerror}.") from error
+            raise CommandError(f"{options['output']} cannot be written: {_why(error, options['output'])}.") from error
         self._say(f"{options['output']}: {pages} {'page' if pages == 1 else 'pages'}.")
 
     # ── policy ──────────────────────────────────────────────────────────────────────────────────
@@ -228,10 +229,14 @@ class Command(BaseCommand):
         from otel_audit.rules import Facts
 
         if options["explain"] is None:
+            if given := [f"--{name}" for name in ("route", "user", "group", "status") if options[name] is not None]:
+                raise CommandError(f"{' and '.join(given)} say nothing without --explain METHOD PATH.")
             for line in listed():
                 self._say(line)
             return
         method, url = options["explain"]
+        if not url.startswith("/"):
+            raise CommandError(f"{url!r} is no path; write one that begins with a slash, as in GET /api/x/.")
         groups = None if options["group"] is None else frozenset(options["group"])
         facts = Facts(options["route"], options["user"], groups, options["status"])
         for line in explain(method.upper(), url.partition("?")[0], facts):
@@ -267,6 +272,8 @@ def _write_report(output: Path, since: datetime | None, until: datetime | None) 
     """Write the report under another name first, so that a file with its name is a whole one; for its owner only."""
     from otel_audit.reports import write_report
 
+    if output.is_dir():  # said before a long report is made, not after
+        raise IsADirectoryError
     fd, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
     try:
         with os.fdopen(fd, "wb") as target:
@@ -276,6 +283,14 @@ def _write_report(output: Path, since: datetime | None, until: datetime | None) 
         Path(name).unlink(missing_ok=True)
         raise
     return pages
+
+
+def _why(error: OSError, output: Path) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no directory {output.parent}"
+    if isinstance(error, IsADirectoryError):
+        return "it is a directory; name a file in it"
+    return str(error.strerror)
 
 
 def _caller() -> str:
@@ -316,16 +331,29 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < 86_400:
-        raise ArgumentTypeError(f"{text} is no number of seconds between 0 and a day")
-    return seconds
+    with suppress(ValueError):
+        seconds = float(text)
+        if 0 < seconds < 86_400:
+            return seconds
+    raise ArgumentTypeError(f"{text!r} is no number of seconds between 0 and a day")
+
+
+def _status_code(text: str) -> int:
+    if re.fullmatch("[1-5][0-9][0-9]", text) is None:
+        raise ArgumentTypeError(f"{text!r} is no status code; write 404")
+    return int(text)
+
+
+def _file(text: str) -> Path:
+    if not text.strip():
+        raise ArgumentTypeError("the name is empty; write audit-report.pdf")
+    return Path(text)
 
 
 def _moment(text: str) -> datetime:
     """Read an ISO date or time; without an offset it is in the site's time zone."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (timezone.make_aware(found) if timezone.is_naive(found) else found).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ArgumentTypeError(f"{text!r} is no ISO date or time; write 2026-11-24 or 2026-11-24T10:00") from error
-    return timezone.make_aware(found) if timezone.is_naive(found) else found

@@ -189,7 +189,7 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Find by record id, span id or (the beginning of a) trace id where the term is one, else in ``search_fields``."""
+        """Find by record id, span id, trace id or the beginning of one where the term is one, else in names."""
         term = search_term.strip()
         part = term.removesuffix("…").lower()
         if _ID_PART.fullmatch(part):

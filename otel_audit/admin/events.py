@@ -20,7 +20,7 @@ from otel_audit.admin.display import (
     shortened,
     status_mark,
 )
-from otel_audit.admin.filters import StatusClassFilter
+from otel_audit.admin.filters import PeriodFilter, StatusClassFilter
 from otel_audit.admin.related import (
     logins_of,
     processes_of,
@@ -41,7 +41,7 @@ class RequestAdmin(AuditAdmin):
     """Requests with the status that their client got."""
 
     list_display = ("began", "status", "method", "path", "actor", "response_time_ms", "address", "trace")
-    list_filter = (StatusClassFilter, "outcome", "datetime")
+    list_filter = (StatusClassFilter, "outcome", ("datetime", PeriodFilter))
     search_fields = ("url", "route", "actor_name", "user__exact", "ip_addresses__startswith", "error_type")
     sections = (
         (
@@ -123,7 +123,7 @@ class LoginAdmin(AuditAdmin):
     """Sign-ins, sign-outs, failed attempts and token events."""
 
     list_display = ("began", "event", "username", "actor", "method", "reason", "address", "trace")
-    list_filter = ("status", "outcome", "datetime")
+    list_filter = ("status", "outcome", ("datetime", PeriodFilter))
     search_fields = ("username", "actor_name", "user__exact", "method", "reason")
     joined = {"request": RequestAuditEvent}
     sections = (

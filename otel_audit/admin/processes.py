@@ -21,7 +21,7 @@ from otel_audit.admin.display import (
     registration_mark,
     shortened,
 )
-from otel_audit.admin.filters import DerivedOutcomeFilter
+from otel_audit.admin.filters import DerivedOutcomeFilter, PeriodFilter
 from otel_audit.admin.related import (
     registrations_of,
     request_of,
@@ -70,7 +70,7 @@ class ProcessAdmin(_DerivedAdmin):
     """Processes with the outcome that their steps and registrations tell."""
 
     list_display = ("began", "derived", "name_short", "actor", "took_ms", "request_link", "trace")
-    list_filter = (DerivedOutcomeFilter, "datetime")
+    list_filter = (DerivedOutcomeFilter, ("datetime", PeriodFilter))
     search_fields = ("name", "description", "actor_name", "created_by__exact")
     joined = {"request": RequestAuditEvent}
     sections = (
@@ -119,7 +119,7 @@ class StepAdmin(_DerivedAdmin):
     """Steps with the number of registrations that came and that were expected."""
 
     list_display = ("began", "derived", "name_short", "came", "process_link", "actor", "took_ms", "trace")
-    list_filter = (DerivedOutcomeFilter, "datetime")
+    list_filter = (DerivedOutcomeFilter, ("datetime", PeriodFilter))
     search_fields = ("name", "description", "actor_name", "created_by__exact")
     joined = {"process": ProcessAuditEvent}
     sections = (
@@ -180,7 +180,7 @@ class RegistrationAdmin(AuditAdmin):
     """What steps registered."""
 
     list_display = ("began", "registered", "name_short", "step_link", "actor", "trace")
-    list_filter = ("success", "datetime")
+    list_filter = ("success", ("datetime", PeriodFilter))
     search_fields = ("name", "description", "actor_name", "created_by__exact")
     joined = {"step": StepAuditEvent}
     sections = (

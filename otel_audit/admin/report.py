@@ -68,7 +68,9 @@ def _time(request: HttpRequest, name: str) -> datetime | None:
         return None
     try:
         parsed = parse_datetime(written)
-    except ValueError:
+        if parsed is not None and parsed.tzinfo is not None:
+            parsed = parsed.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 1 of a place east of Greenwich began in no year that Python has
         parsed = None
     if parsed is None:
         raise BadRequest(f"{name} is no time; write 2026-11-24T10:00:00+00:00.")

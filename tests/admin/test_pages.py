@@ -209,6 +209,8 @@ def test_any_search_works_on_every_model(auditor: Client, model: type[AuditEvent
         {"trace_id": "\x00"},
         {"id__exact": "no uuid"},
         {"datetime__gte": "no time"},
+        {"datetime__gte": "2026-02-30T10:00"},
+        {"datetime__gte": "0001-01-01T00:00+14:00", "datetime__lt": "9999-12-31T23:59-14:00"},
         {"nonsense": "1"},
         {"o": "99.x"},
         {"p": "-5"},
@@ -282,6 +284,9 @@ def test_search_by_the_id_of_a_process_finds_its_steps(auditor: Client) -> None:
         (RequestAuditEvent, {"status_class": "nonsense"}, ["/gone/", "/broken/", "/ok/"]),
         (RequestAuditEvent, {"outcome__exact": "failure"}, ["/broken/"]),
         (RequestAuditEvent, {"datetime__gte": "2026-11-24 12:00:01+00:00"}, ["/gone/", "/broken/"]),
+        (RequestAuditEvent, {"datetime__gte": "2026-11-24T12:00:01", "datetime__lt": ""}, ["/gone/", "/broken/"]),
+        (RequestAuditEvent, {"datetime__gte": "", "datetime__lt": "2026-11-24T12:00:01"}, ["/ok/"]),
+        (RequestAuditEvent, {"datetime__gte": "2026-11-24", "datetime__lt": "2026-11-24T13:00+01:00"}, []),
     ],
 )
 def test_requests_can_be_filtered(
@@ -294,6 +299,25 @@ def test_requests_can_be_filtered(
     response = auditor.get(url(model), query)
 
     assert [row.url for row in response.context["cl"].result_list] == expected
+
+
+@override_settings(TIME_ZONE="America/Sao_Paulo")
+def test_the_form_of_the_period_is_in_utc_and_keeps_what_else_narrows_the_list(auditor: Client) -> None:
+    query = {"datetime__gte": "2026-11-24T09:00:01-03:00", "status_class": "5", "q": "a&b", "p": "1"}
+
+    content = auditor.get(url(RequestAuditEvent), query).content.decode()
+
+    form = re.search(r'<form class="oa-period".*?</form>', content, re.DOTALL)
+    assert form is not None
+    inputs = dict(re.findall(r'<input [^>]*name="([^"]*)" value="([^"]*)"', form[0]))
+    assert inputs == {
+        "datetime__gte": "2026-11-24T12:00:01",
+        "datetime__lt": "",
+        "status_class": "5",
+        "q": "a&amp;b",
+    }
+    for name in re.findall(r'<label for="([^"]*)"', form[0]):
+        assert f'id="{name}"' in form[0]
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,7 @@ class PeriodFilter(DateFieldListFilter):
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """Return the links, and note what else narrows the list, for the form to keep."""
         others = changelist.get_query_string(remove=[self.field_generic, PAGE_VAR])
-        self.kept = [
-            (name, value) for name, values in QueryDict(others.removeprefix("?")).lists() for value in values
-        ]
+        self.kept = [(name, value) for name, values in QueryDict(others.removeprefix("?")).lists() for value in values]
         return super().choices(changelist)
 
 

@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy as _
 
 from otel_audit.admin.display import (
     NOTHING,
+    actor_of,
     block,
     duration,
     moment,
@@ -250,8 +251,7 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     @admin.display(description=_("Actor"))
     def actor(self, obj: AuditEvent) -> str | SafeString:
         """Return the name of the actor, else the key."""
-        key = getattr(obj, "user", None) or getattr(obj, "created_by", None)
-        return shortened(obj.actor_name or key or "", 30)
+        return actor_of(obj, 30)
 
     @admin.display(description=_("Trace"))
     def trace(self, obj: AuditEvent) -> str | SafeString:

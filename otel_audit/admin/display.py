@@ -23,6 +23,7 @@ from otel_audit.trace_links import trace_url
 
 __all__ = [
     "NOTHING",
+    "actor_of",
     "block",
     "body",
     "derived_mark",
@@ -107,6 +108,12 @@ def shortened(text: str, length: int = 80) -> str | SafeString:
     if len(text) <= length:
         return text or NOTHING
     return format_html('<span title="{}">{}…</span>', text, text[:length])
+
+
+def actor_of(event: AuditEvent, length: int = 80) -> str | SafeString:
+    """Return the name of the actor, else whose key it is."""
+    key = getattr(event, "user", None) or getattr(event, "created_by", None)
+    return shortened(event.actor_name or (_("user {key}").format(key=key) if key else ""), length)
 
 
 def block(text: str | None) -> str | SafeString:

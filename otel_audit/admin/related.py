@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from otel_audit.admin.base import AuditAdmin, Related, may_view
 from otel_audit.admin.display import (
     NOTHING,
+    actor_of,
     derived_mark,
     duration,
     listing_url,
@@ -53,7 +54,7 @@ def logins_of(admin: AuditAdmin, request: HttpRequest, event: RequestAuditEvent)
         [
             record_link(admin, LoginAuditEvent, login.pk, moment(login.datetime)),
             login_mark(login),
-            shortened(login.username or login.actor_name or login.user or ""),
+            shortened(login.username) if login.username else actor_of(login),
             login.method or NOTHING,
             login.reason or NOTHING,
         ]
@@ -93,8 +94,7 @@ def request_of(admin: AuditAdmin, request: HttpRequest, row: Any) -> list[Relate
     rows = []
     if found is not None:
         link = record_link(admin, RequestAuditEvent, found.pk, f"{found.method} {found.url}"[:120])
-        actor = shortened(found.actor_name or found.user or "")
-        rows = [[link, status_mark(found), actor, time(found.datetime), duration(found.response_time)]]
+        rows = [[link, status_mark(found), actor_of(found), time(found.datetime), duration(found.response_time)]]
     return [Related(_("Request"), columns, rows, _("The request left no record in this database."))]
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 from reportlab.lib.colors import Color
 
 from otel_audit.models import LoginAuditEvent
@@ -162,7 +162,7 @@ def _draw_tiles(sheet: Sheet, tally: Tally) -> None:
     tiles = [
         (count(tally.requests), _("requests"), INK),
         (_percent(tally.server_error_share), _("answered with 5xx"), RED if tally.server_error_share else INK),
-        (NOTHING if tally.p95_ms is None else f"{milliseconds(tally.p95_ms)} ms", _("95th percentile"), INK),
+        (NOTHING if tally.p95_ms is None else f"{milliseconds(tally.p95_ms)} ms", _("95 % answered within"), INK),
         (count(tally.failed_logins), _("failed sign-ins"), AMBER if tally.failed_logins else INK),
         (_percent(tally.succeeded_share), _("processes succeeded"), GREEN if tally.succeeded_share == 1 else INK),
     ]
@@ -200,12 +200,16 @@ def _duration(long: timedelta) -> str:
 def _draw_counts(sheet: Sheet, tally: Tally) -> None:
     third = (WIDTH - 2 * 18) / 3
     columns = [
-        (_("Requests by status"), _status_counts(tally)),
-        (_("Sign-in events"), _login_counts(tally.logins)),
-        (_("Processes, steps, registrations"), _process_counts(tally)),
+        (_("Requests by status"), _status_counts(tally), tally.requests),
+        (_("Sign-in events"), _login_counts(tally.logins), tally.logins.total()),
+        (
+            _("Processes, steps, registrations"),
+            _process_counts(tally),
+            None,
+        ),  # three kinds: their sums are on the cover
     ]
     top = sheet.y
-    for number, (title, lines) in enumerate(columns):
+    for number, (title, lines, total) in enumerate(columns):
         x = LEFT + number * (third + 18)
         sheet.text(x, top, fit(title, third, BOLD, 9), BOLD, 9)
         y = top - 7
@@ -215,6 +219,9 @@ def _draw_counts(sheet: Sheet, tally: Tally) -> None:
             sheet.text(x, y + 4, fit(label, third - 50, SANS, 7.5), SANS, 7.5, color)
             sheet.text(x + third, y + 4, value, SANS, 7.5, align="right")
         sheet.line(y, x, x + third)
+        if total:
+            sheet.text(x, y - 9, pgettext("sum", "Total"), BOLD, 7.5)
+            sheet.text(x + third, y - 9, count(total), BOLD, 7.5, align="right")
 
 
 def _status_counts(tally: Tally) -> list[tuple[str, str, Color]]:

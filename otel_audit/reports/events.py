@@ -16,6 +16,7 @@ __all__ = ["write_logins", "write_requests"]
 
 _TIME = 90.0
 _TRACE = 68.0
+_PATH = 3  # place among the columns of requests
 
 
 def write_logins(sheet: Sheet, scope: Scope, tally: Tally) -> None:
@@ -31,12 +32,15 @@ def write_logins(sheet: Sheet, scope: Scope, tally: Tally) -> None:
 
 
 def write_requests(sheet: Sheet, scope: Scope, tally: Tally) -> None:
-    """Write the requests; below one that raised, what it raised."""
+    """Write the requests; below one its path where the column is too narrow for it, and what it raised."""
     table: Table | None = None
+    columns = _request_columns()
     for batch in in_batches(scope.requests()):
-        table = table or Table(sheet, _request_columns())
+        table = table or Table(sheet, columns)
         for request in batch:
-            table.row(_request_cells(request), _error(request))
+            cells = _request_cells(request)
+            path = cells[_PATH]
+            table.row(cells, [*(() if columns[_PATH].holds(path.text) else (path,)), *_error(request)])
             tally.request(request)
     if table is None:
         sheet.note(_("No requests in this scope."))
@@ -91,8 +95,8 @@ def _request_cells(request: RequestAuditEvent) -> list[Cell]:
     ]
 
 
-def _error(request: RequestAuditEvent) -> Cell | None:
+def _error(request: RequestAuditEvent) -> list[Cell]:
     if not request.error_type:
-        return None
+        return []
     message = f": {request.error_message}" if request.error_message else ""
-    return Cell(f"{request.error_type}{message}", RED)
+    return [Cell(f"{request.error_type}{message}", RED)]

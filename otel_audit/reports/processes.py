@@ -44,6 +44,7 @@ _LINE: Final = 9.0
 _SIZE: Final = 6.8
 _LABEL: Final = 212.0
 _STATE: Final = 92.0
+_STATE_WORD: Final = 62.0
 _BARS: Final = LEFT + _LABEL + _STATE
 _BARS_WIDTH: Final = RIGHT - _BARS - 34
 _INDENT: Final = 12.0
@@ -304,10 +305,10 @@ class _Timeline:
     def _state(self, entry: Entry, y: float) -> None:
         if entry.mark is None:
             return
-        text = fit(f"{entry.mark.sign} {entry.mark.word}", 50, SANS, _SIZE)
+        text = fit(f"{entry.mark.sign} {entry.mark.word}", _STATE_WORD, SANS, _SIZE)
         self._sheet.text(LEFT + _LABEL, y, text, SANS, _SIZE, entry.mark.color)
-        note = fit(entry.note, _STATE - 50, SANS, _SIZE - 1)
-        self._sheet.text(LEFT + _LABEL + 50, y, note, SANS, _SIZE - 1, GREY)
+        note = fit(entry.note, _STATE - _STATE_WORD, SANS, _SIZE - 1)
+        self._sheet.text(LEFT + _LABEL + _STATE_WORD, y, note, SANS, _SIZE - 1, GREY)
 
     def _grid(self, high: float) -> None:
         for quarter in range(5):

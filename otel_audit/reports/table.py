@@ -12,13 +12,16 @@ from typing import Final, NamedTuple
 from reportlab.lib.colors import Color
 
 from otel_audit.reports.sheet import FILL, INK, LEFT, WIDTH, Sheet
-from otel_audit.reports.typeface import BOLD, SANS, fit
+from otel_audit.reports.typeface import BOLD, SANS, displayable, fit, wrap
 
 __all__ = ["Cell", "Column", "Table"]
 
 ROW: Final = 12.0
 SIZE: Final = 6.8
 _PADDING: Final = 3.0
+_DETAIL_ROW: Final = ROW - 3
+_DETAIL_SIZE: Final = SIZE - 0.6
+_DETAIL_LINES: Final = 3
 
 
 class Cell(NamedTuple):
@@ -39,6 +42,14 @@ class Column:
     size: float = SIZE
     align: str = "left"
 
+    def holds(self, text: str) -> bool:
+        """Say whether ``text`` stands in the column uncut."""
+        return self.fitted(text) == displayable(text)
+
+    def fitted(self, text: str) -> str:
+        """Return ``text`` as it stands in the column."""
+        return fit(text, self.width - 2 * _PADDING, self.face, self.size)
+
 
 class Table:
     """A table at the pen of ``sheet``; its header is repeated on every page."""
@@ -49,21 +60,25 @@ class Table:
         sheet.need(3 * ROW)
         self._header()
 
-    def row(self, cells: Sequence[Cell], detail: Cell | None = None) -> None:
-        """Write a row, and below it, when there is one, a line of detail."""
+    def row(self, cells: Sequence[Cell], details: Sequence[Cell] = ()) -> None:
+        """Write a row, and below it ``details``, each of at most `_DETAIL_LINES` lines."""
         sheet = self._sheet
-        if sheet.need(ROW if detail is None else 2 * ROW - 3):
+        room = WIDTH - self._columns[0].width - 2 * _PADDING
+        lines = [
+            (line, detail.color)
+            for detail in details
+            for line in wrap(detail.text, room, SANS, _DETAIL_SIZE, _DETAIL_LINES)
+        ]
+        if sheet.need(ROW + _DETAIL_ROW * len(lines)):
             self._header()
         sheet.y -= ROW
         x = LEFT
         for column, cell in zip(self._columns, cells, strict=True):
             self._cell(column, x, cell)
             x += column.width
-        if detail is not None:
-            sheet.y -= ROW - 3
-            room = WIDTH - self._columns[0].width - 2 * _PADDING
-            line = fit(detail.text, room, SANS, SIZE - 0.6)
-            sheet.text(LEFT + self._columns[0].width + _PADDING, sheet.y + 3.5, line, SANS, SIZE - 0.6, detail.color)
+        for line, color in lines:
+            sheet.y -= _DETAIL_ROW
+            sheet.text(LEFT + self._columns[0].width + _PADDING, sheet.y + 3.5, line, SANS, _DETAIL_SIZE, color)
         sheet.line(sheet.y)
 
     def _header(self) -> None:
@@ -78,7 +93,7 @@ class Table:
         sheet.line(sheet.y)
 
     def _cell(self, column: Column, x: float, cell: Cell) -> None:
-        line = fit(cell.text, column.width - 2 * _PADDING, column.face, column.size)
+        line = column.fitted(cell.text)
         if cell.url is not None:
             self._sheet.link_out(cell.url, x, self._sheet.y, column.width, ROW)
         if column.align == "right":

@@ -93,8 +93,10 @@ def login_cell(login: LoginAuditEvent) -> Cell:
 
 def who(name: str, key: str | None) -> Cell:
     """Return the actor: the name, else the key, else that nobody was signed in."""
-    if name or key:
-        return Cell(name or str(key), INK)
+    if name:
+        return Cell(name, INK)
+    if key:
+        return Cell(_("user {key}").format(key=key), INK)
     return Cell(_("anonymous"), GREY)
 
 

@@ -243,9 +243,25 @@ def test_requests_show_actor_path_status_and_what_was_raised() -> None:
 
     text = Report().text
 
-    for shown in ("anna", "PATCH", "/api/products/7/?page=2", "✓ 200", "42", "✗ 500", "? none", "17", "anonymous"):
+    for shown in ("anna", "PATCH", "/api/products/7/?page=2", "✓ 200", "42", "✗ 500", "? none", "user 17", "anonymous"):
         assert shown in text
     assert r"ValueError: no number:\nx" in text
+
+
+def test_a_path_that_its_column_cuts_stands_whole_below_it() -> None:
+    store_request(url="/api/orders/" + "0123456789/" * 20 + "end/", query_params="page=1")
+    store_request(at(1), url="/api/short/")
+
+    text = Report().text
+
+    assert "0123456789/end/?page=1" in text.replace("\n", "")
+    assert text.count("/api/short/") == 1
+
+
+def test_a_long_error_goes_on_over_lines() -> None:
+    store_request(status_code=500, error_type="ValueError", error_message="word " * 60 + "end")
+
+    assert "word end" in Report().text
 
 
 def test_sign_ins_show_name_reason_and_address() -> None:
@@ -256,7 +272,16 @@ def test_sign_ins_show_name_reason_and_address() -> None:
 
     text = Report().text
 
-    for shown in ("✓ Sign in", "simplejwt", "192.0.2.7", "✗ Failed", "bert", "wrong password", "Password change", "17"):
+    for shown in (
+        "✓ Sign in",
+        "simplejwt",
+        "192.0.2.7",
+        "✗ Failed",
+        "bert",
+        "wrong password",
+        "Password change",
+        "user 17",
+    ):
         assert shown in text
 
 
@@ -272,10 +297,11 @@ def test_the_summary_counts_the_rows_that_the_report_shows() -> None:
 
     assert re.search(r"^20\nrequests$", summary, re.MULTILINE)
     assert re.search(r"^10 %\nanswered with 5xx$", summary, re.MULTILINE)
-    assert re.search(r"^19 ms\n95th percentile$", summary, re.MULTILINE)
+    assert re.search(r"^19 ms\n95 % answered within$", summary, re.MULTILINE)
     assert re.search(r"^1\nfailed sign-ins$", summary, re.MULTILINE)
     assert re.search(r"^50 %\nprocesses succeeded$", summary, re.MULTILINE)
     assert "per minute" in summary
+    assert re.search(r"^Total 20$", summary, re.MULTILINE)
 
 
 def test_rows_outside_the_scope_are_left_out() -> None:

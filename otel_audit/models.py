@@ -13,6 +13,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from otel_audit.exceptions import AppendOnlyError
 from otel_audit.fields import TruncatingCharField
@@ -177,14 +178,14 @@ class LoginAuditEvent(AuditEvent):
     PASSWORD_RESET_REQUEST = "Password reset request"  # noqa: S105  # the name of an event
     LOCKOUT = "Lockout"
     STATUS = (
-        (SIGNIN, _("Sign in")),
-        (SIGNOUT, _("Sign out")),
-        (FAILED, _("Failed")),
-        (REFRESH, _("Refresh")),
-        (PASSWORD_CHANGE, _("Password change")),
-        (PASSWORD_RESET, _("Password reset")),
-        (PASSWORD_RESET_REQUEST, _("Password reset request")),
-        (LOCKOUT, _("Lockout")),
+        (SIGNIN, pgettext_lazy("sign-in event", "Sign in")),
+        (SIGNOUT, pgettext_lazy("sign-in event", "Sign out")),
+        (FAILED, pgettext_lazy("sign-in event", "Failed")),
+        (REFRESH, pgettext_lazy("sign-in event", "Refresh")),
+        (PASSWORD_CHANGE, pgettext_lazy("sign-in event", "Password change")),
+        (PASSWORD_RESET, pgettext_lazy("sign-in event", "Password reset")),
+        (PASSWORD_RESET_REQUEST, pgettext_lazy("sign-in event", "Password reset request")),
+        (LOCKOUT, pgettext_lazy("sign-in event", "Lockout")),
     )
 
     status = TruncatingCharField(_("status"), choices=STATUS, max_length=32)

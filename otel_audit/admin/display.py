@@ -84,7 +84,7 @@ def login_mark(login: LoginAuditEvent) -> SafeString:
 
 def status_mark(request: RequestAuditEvent) -> SafeString:
     """Return the status that the client got, with the sign of the outcome."""
-    word = _("none") if request.status_code is None else request.status_code
+    word = pgettext("status", "none") if request.status_code is None else request.status_code
     return mark(_OWN.get(request.outcome, "none"), word)
 
 

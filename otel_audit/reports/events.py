@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from otel_audit.models import LoginAuditEvent, RequestAuditEvent
 from otel_audit.reports.rows import Scope, in_batches
@@ -53,7 +54,7 @@ def _login_columns() -> list[Column]:
         Column(_("User name"), 92),
         Column(_("Method"), 56),
         Column(_("Reason"), 70),
-        Column(_("From"), 61),
+        Column(pgettext("address", "From"), 61),
         Column(_("Trace"), _TRACE, MONO, 5.6),
     ]
 
@@ -78,7 +79,7 @@ def _request_columns() -> list[Column]:
         Column(_("Method"), 38),
         Column(_("Path"), 149),
         Column(_("Status"), 42),
-        Column(_("ms"), 36, align="right"),
+        Column(pgettext("unit", "ms"), 36, align="right"),
         Column(_("Trace"), _TRACE, MONO, 5.6),
     ]
 

@@ -77,7 +77,7 @@ def status_cell(status_code: int | None, outcome: str) -> Cell:
     """Return the status that a client got, with the sign of the outcome."""
     sign, color = _OWN.get(outcome, ("?", GREY))
     if status_code is None:
-        return Cell(f"{sign} {_('none')}", color)
+        return Cell(sign + " " + pgettext("status", "none"), color)
     if 400 <= status_code < 500:
         color = AMBER
     return Cell(f"{sign} {status_code}", color)
@@ -114,7 +114,12 @@ def milliseconds(value: float | None) -> str:
 
 def duration(ms: float) -> str:
     """Return a duration in the unit that suits its length."""
-    for unit, size in ((_("d"), 86_400_000), (_("h"), 3_600_000), (_("min"), 60_000), (_("s"), 1000)):
+    for unit, size in (
+        (pgettext("unit", "d"), 86_400_000),
+        (pgettext("unit", "h"), 3_600_000),
+        (pgettext("unit", "min"), 60_000),
+        (pgettext("unit", "s"), 1000),
+    ):
         if ms >= 10 * size:
             return f"{count(round(ms / size))} {unit}"
     return f"{milliseconds(ms)} ms"

@@ -1,4 +1,4 @@
-"""Text that any of the databases can store, and cuts that say what was cut.
+"""Text that any of the databases can store, cuts that say what was cut, and text that shows what it is.
 
 PostgreSQL refuses NUL in text, all three databases refuse lone surrogates.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["cut", "storable"]
+__all__ = ["cut", "storable", "unturned"]
 
+#: Controls that reorder what follows, so that "evil" reads "live"; joiners, which scripts need, are none of them.
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -22,6 +24,11 @@ def storable(text: str) -> str:
 def cut(text: str, limit: int) -> str:
     """Return the first ``limit`` characters of ``text``."""
     return text if len(text) <= limit else text[:limit]
+
+
+def unturned(text: str) -> str:
+    """Return ``text`` with controls of the writing direction as ``[U+202E]``; the same object when there is none."""
+    return text if text.isascii() else _TURNS.sub(lambda match: f"[U+{ord(match[0]):04X}]", text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -16,7 +16,7 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
-from django.db.models import ForeignKey, Model, Q, QuerySet
+from django.db.models import CharField, ForeignKey, Model, Q, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -36,6 +36,7 @@ from otel_audit.admin.display import (
 )
 from otel_audit.admin.report import may_download, report_query, report_view
 from otel_audit.models import AuditEvent
+from otel_audit.text import unturned
 
 __all__ = ["ERROR", "EXTRA", "PROVENANCE", "AuditAdmin", "Raised", "Related", "Section", "may_view"]
 
@@ -209,6 +210,14 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
             if isinstance(relation, ForeignKey):
                 found |= Q(**{relation.attname: record})
         return queryset.filter(found), False
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return the row of a detail page; no text in it can turn round what stands beside it."""
+        row = super().get_object(request, *args, **kwargs)
+        for column in () if row is None else row._meta.concrete_fields:
+            if isinstance(column, (CharField, TextField)) and isinstance(value := getattr(row, column.attname), str):
+                setattr(row, column.attname, unturned(value))
+        return row
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, with a button for the report where the user may see all that it shows."""

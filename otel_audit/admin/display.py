@@ -19,6 +19,7 @@ from django.utils.translation import pgettext
 from otel_audit.admin.json_text import indented
 from otel_audit.models import AuditEvent, LoginAuditEvent, RegistrationAuditEvent, RequestAuditEvent
 from otel_audit.outcomes import DerivedOutcome
+from otel_audit.text import unturned
 from otel_audit.trace_links import trace_url
 
 __all__ = [
@@ -105,6 +106,7 @@ def duration(value: float | None) -> str:
 
 def shortened(text: str, length: int = 80) -> str | SafeString:
     """Return ``text`` for a list: what is longer than ``length`` is cut there and whole in the tooltip."""
+    text = unturned(text)
     if len(text) <= length:
         return text or NOTHING
     return format_html('<span title="{}">{}…</span>', text, text[:length])
@@ -130,10 +132,10 @@ def pretty_json(value: Any) -> str | SafeString:
     """Return a JSON value, indented."""
     if value is None or value in ([], {}):
         return NOTHING
-    return block(json.dumps(value, indent=2, ensure_ascii=False))
+    return block(unturned(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
-def record_link(admin: ModelAdmin[Any], model: type[Model], pk: UUID | None, text: str = "") -> str | SafeString:
+def record_link(admin: ModelAdmin[Any], model: type[Model], pk: UUID | None, text: str | None = "") -> str | SafeString:
     """Return a link to a record that may have left no row; without ``text`` it shows the end of the id."""
     if pk is None:
         return NOTHING
@@ -142,7 +144,7 @@ def record_link(admin: ModelAdmin[Any], model: type[Model], pk: UUID | None, tex
         args=[pk],
         current_app=admin.admin_site.name,
     )
-    return format_html('<a href="{}">{}</a>', url, text or f"…{str(pk)[-12:]}")
+    return format_html('<a href="{}">{}</a>', url, unturned(text or "") or f"…{str(pk)[-12:]}")
 
 
 def loaded(row: Model, relation: str) -> Any:

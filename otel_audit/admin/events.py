@@ -122,7 +122,7 @@ class RequestAdmin(AuditAdmin):
 class LoginAdmin(AuditAdmin):
     """Sign-ins, sign-outs, failed attempts and token events."""
 
-    list_display = ("began", "event", "username", "actor", "method", "reason", "address", "trace")
+    list_display = ("began", "event", "username_short", "actor", "method", "reason_short", "address", "trace")
     list_filter = ("status", "outcome", ("datetime", PeriodFilter))
     search_fields = ("username", "actor_name", "user__exact", "method", "reason")
     joined = {"request": RequestAuditEvent}
@@ -158,6 +158,16 @@ class LoginAdmin(AuditAdmin):
     def event(self, obj: LoginAuditEvent) -> SafeString:
         """Return what it was, with its sign."""
         return login_mark(obj)
+
+    @admin.display(description=gettext_lazy("Attempted user name"))
+    def username_short(self, obj: LoginAuditEvent) -> str | SafeString:
+        """Return the name, cut where it is long."""
+        return shortened(obj.username, 40)
+
+    @admin.display(description=gettext_lazy("Reason"))
+    def reason_short(self, obj: LoginAuditEvent) -> str | SafeString:
+        """Return the reason, cut where it is long."""
+        return shortened(obj.reason)
 
     @admin.display(description=gettext_lazy("Address"))
     def address(self, obj: LoginAuditEvent) -> str | SafeString:

@@ -77,9 +77,9 @@ def _request_columns() -> list[Column]:
         Column(_("Time (UTC)"), _TIME),
         Column(_("Actor"), 76),
         Column(_("Method"), 38),
-        Column(_("Path"), 149),
+        Column(_("Path"), 141),
         Column(_("Status"), 42),
-        Column(pgettext("unit", "ms"), 36, align="right"),
+        Column(pgettext("unit", "ms"), 44, align="right"),
         Column(_("Trace"), _TRACE, MONO, 5.6),
     ]
 

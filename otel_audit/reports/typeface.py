@@ -75,14 +75,14 @@ def fit(text: str, room: float, face: str, size: float) -> str:
 
 
 def wrap(text: str, room: float, face: str, size: float, lines: int) -> list[str]:
-    """Return at most ``lines`` lines of ``text``, broken at spaces where possible; the last one may be cut."""
+    """Return at most ``lines`` lines of ``text``, broken at spaces that leave no short line; the last may be cut."""
     most = int(room * lines / (size * _NARROWEST)) + 1
     rest = displayable(text[:most].strip())
     broken: list[str] = []
     while rest and len(broken) < lines - 1 and width(rest, face, size) > room:
         end = _characters_that_fit(rest, room, face, size)
         space = rest.rfind(" ", 0, end + 1)
-        end = space if space > 0 else max(end, 1)
+        end = space if space > end // 2 else max(end, 1)
         broken.append(rest[:end].rstrip())
         rest = rest[end:].lstrip()
     if rest:

@@ -473,6 +473,19 @@ def test_no_value_of_a_row_becomes_markup(auditor: Client) -> None:
                 assert "<img src=x" not in content
 
 
+@each_model
+def test_no_name_turns_round_what_stands_beside_it(auditor: Client, model: type[AuditEvent]) -> None:
+    evil = "\u202eevil\u2066"
+    names = {field.name for field in model._meta.concrete_fields} & {"name", "url", "username", "reason", "description"}
+    row = STORE[model](actor_name=evil, extra_informations={"x": evil}, **dict.fromkeys(names, evil))
+
+    for page in (auditor.get(url(model)), auditor.get(url(model, "change", row.pk))):
+        content = page.content.decode()
+
+        assert "[U+202E]evil[U+2066]" in content
+        assert not re.search("[\u202e\u2066]", content)
+
+
 def test_json_is_indented_other_bodies_stand_as_they_are_and_times_are_utc_with_microseconds(auditor: Client) -> None:
     request = store_request(
         at(0.123456),

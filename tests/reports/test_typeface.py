@@ -30,6 +30,10 @@ def test_wrapped_lines_fit_and_are_no_more_than_asked(text: str, face: str, line
     assert all(width(line, face, 7) <= 100 for line in wrapped)
 
 
+def test_a_short_word_before_a_long_one_has_no_line_of_its_own() -> None:
+    assert wrap("POST /api/" + "x" * 40, 100, SANS, 7, 3)[0].startswith("POST /api/xxx")
+
+
 @given(words)
 def test_what_wrapping_drops_is_marked_by_an_ellipsis(text: str) -> None:
     wrapped = wrap(text, 100, SANS, 7, 3)

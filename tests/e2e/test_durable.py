@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.collecting import collected, collector_process
-from tests.e2e.collector import grpc_collector, http_collector
+from tests.e2e.otlp_server import grpc_collector, http_collector
 from tests.e2e.shop import SERVERS, Shop, until
 from tests.e2e.test_forwarding import BESIDE_THE_SPAN, SECRETS, visit
 from tests.e2e.visitors import Visitors

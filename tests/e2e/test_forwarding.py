@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import httpx
 import pytest
 
-from tests.e2e.collector import Collector, grpc_collector, http_collector
+from tests.e2e.otlp_server import Collector, grpc_collector, http_collector
 from tests.e2e.shop import PASSWORD, SERVERS, Shop, until
 
 pytestmark = pytest.mark.e2e

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.collector import http_collector
+from tests.e2e.otlp_server import http_collector
 from tests.e2e.shop import SERVERS, Shop, until
 from tests.e2e.visitors import Visitors
 

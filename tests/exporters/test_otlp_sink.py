@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otel_audit_exporters.otlp_sink import MAX_WAIT_S, REFUSED, CollectorAwayError, CollectorSink
 from otel_audit_exporters.writer import POISON
-from tests.e2e.collector import TAKEN, Answer, Collector, grpc_collector, http_collector
+from tests.e2e.otlp_server import TAKEN, Answer, Collector, grpc_collector, http_collector
 from tests.exporters.spooling import make_process
 
 COLLECTORS = {"http/protobuf": http_collector, "grpc": grpc_collector}

@@ -18,7 +18,7 @@ from otel_audit.forwarding import without_credentials
 from otel_audit_exporters.otlp import bare_exporter, collector_exporter
 from otel_audit_exporters.otlp_sink import CollectorAwayError, CollectorSink
 from tests.e2e.authority import Authority, Pair
-from tests.e2e.collector import Answer, Collector, grpc_collector, http_collector
+from tests.e2e.otlp_server import Answer, Collector, grpc_collector, http_collector
 from tests.exporters.spooling import make_process
 
 COLLECTORS = {"http/protobuf": http_collector, "grpc": grpc_collector}

@@ -28,7 +28,7 @@ from otel_audit_exporters.segments import segments
 from otel_audit_exporters.sinks import COLLECTOR, Sinks, retry_quarantined, sinks_status
 from otel_audit_exporters.spool import SpoolWriter
 from otel_audit_exporters.writer import Outcome, RetryLaterError
-from tests.e2e.collector import TAKEN, Answer, Collector, http_collector
+from tests.e2e.otlp_server import TAKEN, Answer, Collector, http_collector
 from tests.exporters.spooling import Sink, make_records, process_record
 
 AWAY = Answer(503, keeps=False)

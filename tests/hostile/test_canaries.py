@@ -13,7 +13,7 @@ from pypdf import PdfReader
 
 from otel_audit_exporters.drain import Drainer
 from otel_audit_exporters.writer import POISON, Outcome, Rejection
-from tests.e2e.collector import Collector, http_collector
+from tests.e2e.otlp_server import Collector, http_collector
 from tests.e2e.shop import until
 from tests.fresh_databases import Databases
 

@@ -24,7 +24,7 @@ from typing import Final
 
 __all__ = ["PROGRAMS", "MissingProgram", "engines", "program"]
 
-MODULE: Final = Path(__file__).resolve().parent / "collector"
+MODULE: Final = Path(__file__).resolve().parents[1] / "collector"
 KAFKA: Final = Path(__file__).resolve().parent / "kafka"
 VARIABLE: Final = "OTEL_AUDIT_ENGINES"
 #: The newest Jaeger that `go install` takes: later ones replace modules in their go.mod.

@@ -101,22 +101,23 @@ class Site:
 
     @contextmanager
     def running(
-        self, listener: socket.socket, command: list[str], environment: dict[str, str] | None = None
+        self, listener: socket.socket | None, command: list[str], environment: dict[str, str] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Run a server, of this site or in another environment, until the end of the block, which kills it if it runs.
 
-        Its listening socket is ours, so that nobody else takes the port while none runs.
+        Its listening socket, if it has one, is ours, so that nobody else takes the port while none runs.
         """
+        fds = [] if listener is None else [listener.fileno()]
         with (self.directory / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *(word.format(fd=listener.fileno()) for word in command)],
+                [sys.executable, *(word.format(fd=fds[0]) if fds else word for word in command)],
                 cwd=self.directory,
                 env=environment or self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[listener.fileno()],
+                pass_fds=fds,
             )
             try:
                 yield process

@@ -7,10 +7,10 @@ REQUESTS ?= 20000
 EXTRAS = asgi,django,drf,jwt,otlp,otlp-grpc,postgresql,rtl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test engines faults lint bench clean python
+.PHONY: help demo test engines e2e-docker faults lint bench clean python docker
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 19
 
 demo: $(VENV)/demo.stamp ## run the demo shop and show its audit trail (ARGS=--once: and exit)
 	@$(IN_VENV)python demo/run.py $(ARGS)
@@ -20,6 +20,9 @@ test: $(VENV)/dev.stamp ## run the whole test suite (ARGS=… goes to pytest)
 
 engines: | python ## build the Collector, Jaeger and Kafka that tests/e2e runs against (once, minutes)
 	@"$(FOUND)" tests/e2e/engines/build.py
+
+e2e-docker: docker $(VENV)/dev.stamp ## run the tests of Collector, Jaeger and Kafka against the compose file (needs Docker)
+	@sh tests/e2e/docker.sh $(IN_VENV)python -m pytest $(ARGS)
 
 faults: $(VENV)/dev.stamp ## kill real servers 1,000 times, stop their database for 20,000 requests (KILLS=… REQUESTS=…)
 	OTEL_AUDIT_KILLS=$(KILLS) OTEL_AUDIT_OUTAGE_REQUESTS=$(REQUESTS) $(IN_VENV)python -m pytest -rP $(ARGS) \
@@ -61,4 +64,9 @@ endef
 python: # one line that says what to install, before anything is tried
 	$(eval FOUND := $(shell sh demo/python.sh '$(PYTHON)'))
 	$(if $(filter error:,$(firstword $(FOUND))),$(error $(wordlist 2,99,$(FOUND))))
+	@:
+
+docker: # the same for what make e2e-docker needs
+	$(if $(shell docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 && echo there),,$(error \
+		'docker info' or 'docker compose version' fails; install and start Docker with Compose, or take make engines test))
 	@:

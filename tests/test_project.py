@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 COLLECTOR_CONFIGS = sorted((ROOT / "collector-config").glob("*.yaml"))
 DEPRECATED_COMPONENTS = {"exporters": {"otlp", "otlphttp", "logging"}, "processors": {"batch"}}
-README_TARGETS = ["demo", "test", "engines", "lint", "bench", "clean", "help"]
+README_TARGETS = ["demo", "test", "engines", "e2e-docker", "lint", "bench", "clean", "help"]
+E2E_COMPOSE = ROOT / "tests" / "e2e" / "docker-compose.yml"
+E2E_SCRIPT = ROOT / "tests" / "e2e" / "docker.sh"
 
 
 def read_yaml(path: Path) -> Any:
@@ -156,6 +158,18 @@ def test_a_machine_without_any_python_gives_the_same_line(tmp_path: Path) -> Non
     assert "there is no Python 'python3'; install Python 3.11 or newer" in refused.stderr
 
 
+@pytest.mark.parametrize("fails", ["info", "compose"])
+def test_a_missing_docker_gives_one_line_that_says_what_to_install(tmp_path: Path, fails: str) -> None:
+    script(tmp_path, "docker", f'test "$1" != {fails}')
+
+    refused = make("e2e-docker", f"VENV={tmp_path}/env", path=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    assert refused.returncode != 0
+    assert refused.stderr.count("\n") == 1
+    assert "install and start Docker with Compose" in refused.stderr
+    assert not (tmp_path / "env").exists()
+
+
 def test_a_new_python_beside_an_old_one_is_found(tmp_path: Path) -> None:
     script(tmp_path, "python3", "exit 1")
     script(tmp_path, "python3.13", f'exec {sys.executable} "$@"')
@@ -171,9 +185,10 @@ def test_a_new_python_beside_an_old_one_is_found(tmp_path: Path) -> None:
 # ── docker-compose.yml and Dockerfile ───────────────────────────────────────────────────────────
 
 
-def test_the_compose_file_is_accepted_by_the_compose_specification() -> None:
+@pytest.mark.parametrize("path", [COMPOSE, E2E_COMPOSE], ids=["of the demo", "of the tests"])
+def test_the_compose_file_is_accepted_by_the_compose_specification(path: Path) -> None:
     checked = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)],
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -297,6 +312,31 @@ def test_the_shop_sends_its_spans_to_a_port_that_the_collector_opens() -> None:
     assert endpoint == f"http://collector:{opened.rsplit(':', 1)[1]}"
 
 
+def staying() -> dict[str, dict[str, Any]]:
+    """Return the services that go on running: nobody waits for their end."""
+    known = dict(services())
+    ending = {
+        other
+        for service in known.values()
+        for other, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+    return {name: service for name, service in known.items() if name not in ending}
+
+
+def test_every_service_that_stays_says_whether_it_is_well_where_its_image_can() -> None:
+    silent = {service["image"].partition(":")[0] for service in staying().values() if "healthcheck" not in service}
+
+    assert silent == {"otel/opentelemetry-collector-contrib"}
+
+
+def test_no_service_that_stays_gains_privileges() -> None:
+    capable = {name for name, service in staying().items() if "ALL" not in service.get("cap_drop", [])}
+
+    assert capable == {"audit-database"}
+    assert all("no-new-privileges:true" in service["security_opt"] for service in staying().values())
+
+
 def test_services_cannot_write_outside_their_volumes() -> None:
     own_image = {name: service for name, service in services() if name not in ("audit-database", "kafka")}
 
@@ -379,6 +419,35 @@ def test_a_collector_file_listens_on_this_machine_unless_told_otherwise(path: Pa
     endpoints = re.findall(r"^\s+endpoint: (\S+):\d+$", path.read_text(), re.MULTILINE)
 
     assert set(endpoints) == {"${env:LISTEN_HOST:-127.0.0.1}"}
+
+
+# ── the compose file of the tests ───────────────────────────────────────────────────────────────
+
+
+def test_the_tests_ask_services_at_the_ports_that_they_publish() -> None:
+    published = {
+        name: {port.removeprefix("127.0.0.1:").split(":")[0] for port in service.get("ports", [])}
+        for path in (COMPOSE, E2E_COMPOSE)
+        for name, service in read_yaml(path)["services"].items()
+        if "ports" in service
+    }
+
+    asked = re.findall(r"OTEL_AUDIT_E2E_([A-Z_]+)=http://127\.0\.0\.1:(\d+)", E2E_SCRIPT.read_text())
+
+    named = {name.lower().replace("_", "-"): port for name, port in asked}
+    assert named.keys() == {"collector", "jaeger", "to-file", "gateway", "kafka-in", "kafka-out"}
+    assert {name for name, port in named.items() if port not in published[name]} == set()
+
+
+def test_the_compose_file_of_the_tests_takes_what_they_tell_and_the_collector_of_the_demo() -> None:
+    services = read_yaml(E2E_COMPOSE)["services"]
+    wanted = set(re.findall(r"\$\{(\w+)", E2E_COMPOSE.read_text()))
+    configs = "".join(path.read_text() for path in COLLECTOR_CONFIGS)
+
+    assert wanted - set(re.findall(r"\$\{env:(\w+)", configs)) == {"E2E_USER", "E2E_FOLDER", "E2E_OVERRIDE"}
+    assert {service["image"] for service in services.values() if "image" in service} == {
+        compose()["services"]["collector"]["image"]
+    }
 
 
 # ── continuous integration and documents ────────────────────────────────────────────────────────

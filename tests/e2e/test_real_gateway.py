@@ -18,7 +18,7 @@ from django.apps import apps
 from django.db.models import JSONField
 
 from otel_audit_exporters.segments import segments
-from tests.e2e.engines.running import Collector, JaegerQuery, collector, jaeger
+from tests.e2e.engines.running import Collector, JaegerQuery, collector, jaeger, listening, reachable
 from tests.e2e.shop import SERVERS, Shop, until
 from tests.e2e.test_forwarding import BESIDE_THE_SPAN, SECRETS, visit
 from tests.e2e.visitors import Visitors
@@ -49,8 +49,8 @@ def site(tmp_path: Path, django_db_blocker: pytest_django.DjangoDbBlocker) -> It
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     """A socket that listens, whether a receiver runs or not."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening
+    with listening() as open_socket:
+        yield open_socket
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def _gateway(shop: Shop, site: Site, listener: socket.socket, store: JaegerQuery
     """Run a gateway between the shop and whoever listens."""
     environment = {
         "JAEGER_OTLP_ENDPOINT": store.otlp,
-        "AUDIT_ENDPOINT": f"http://127.0.0.1:{listener.getsockname()[1]}/v1/traces",
+        "AUDIT_ENDPOINT": reachable(listener),
         "AUDIT_SERVICE": "shop",
         "AUDIT_TOKEN": site.token,
         "ARCHIVE_FILE": str(folder / "archive.jsonl"),

@@ -6,11 +6,13 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from tests.e2e.engines.build import KAFKA
+from tests.e2e.engines.programs import Program, Service, given
 from tests.e2e.engines.running import Engine, free_port, wanted
 
 __all__ = ["Broker", "broker"]
@@ -21,19 +23,23 @@ _JAVA = ["java", _LOG, "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredSt
 
 
 class Broker(Engine):
-    """A broker; ``port`` is where it takes clients."""
+    """A broker; ``port`` is where it takes clients of this machine, None where it is a service that is given."""
 
-    def __init__(self, command: Sequence[str | Path], port: int, log: Path) -> None:
-        super().__init__(command, {}, "", log)
-        self.port = port
+    def __init__(self, program: Program | Service, port: int | None) -> None:
+        super().__init__(program, None)
+        self._port = port
+        self._topic = f"spans-{uuid4()}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a Collector needs to find it."""
-        return {"KAFKA_BROKERS": json.dumps([f"127.0.0.1:{self.port}"])}
+        """What a Collector needs to find it, and a topic of its own in it."""
+        brokers = {} if self._port is None else {"KAFKA_BROKERS": json.dumps([f"127.0.0.1:{self._port}"])}
+        return {**brokers, "KAFKA_TOPIC": self._topic}
 
     def _is_answering(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
+        if self._port is None:
+            return True
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=5):
             return True
         return False
 
@@ -41,6 +47,12 @@ class Broker(Engine):
 @contextmanager
 def broker(folder: Path) -> Iterator[Broker]:
     """Run a broker, with its data in ``folder``, until the end of the block, where it is killed."""
+    engine = _program(folder) if given("kafka-in") is None else Broker(Service("kafka", {}), None)
+    with engine.running():
+        yield engine
+
+
+def _program(folder: Path) -> Broker:
     folder.mkdir(parents=True, exist_ok=True)
     port, jars = free_port(), f"{wanted('kafka')}/*"
     filled = (KAFKA / "server.properties").read_text()
@@ -50,12 +62,7 @@ def broker(folder: Path) -> Iterator[Broker]:
     properties = folder / "server.properties"
     properties.write_text(filled)
     _format(jars, properties)
-    running = Broker([*_JAVA, "-cp", jars, "kafka.Kafka", properties], port, folder / "kafka.log")
-    try:
-        running.start()
-        yield running
-    finally:
-        running.kill()
+    return Broker(Program([*_JAVA, "-cp", jars, "kafka.Kafka", properties], {}, folder / "kafka.log"), port)
 
 
 def _format(jars: str, properties: Path) -> None:

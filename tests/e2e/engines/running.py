@@ -1,7 +1,8 @@
-"""The Collector and Jaeger as processes on ports of their own, which a test can kill and start again."""
+"""The Collector and Jaeger, as programs on ports of their own or as services that are given; a test can kill them."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,28 +19,42 @@ import httpx
 import pytest
 
 from tests.e2e.engines.build import MissingProgram, program
+from tests.e2e.engines.programs import THIS_MACHINE, Program, Service, given
 from tests.e2e.shop import until
 
-__all__ = ["CONFIGS", "Engine", "JaegerQuery", "collector", "free_port", "jaeger", "validate", "wanted"]
+__all__ = [
+    "CONFIGS",
+    "Engine",
+    "JaegerQuery",
+    "collector",
+    "free_port",
+    "jaeger",
+    "listening",
+    "reachable",
+    "validate",
+    "wanted",
+]
 
 CONFIGS = Path(__file__).parents[3] / "collector-config"
 START_S = 60.0
+#: Where services find one another stands in docker-compose.yml.
+_BETWEEN_SERVICES = {"JAEGER_OTLP_ENDPOINT", "KAFKA_BROKERS"}
 
 
 class Engine:
-    """A program that runs: started and killed as often as a test likes, always with the same ports."""
+    """One of them, running: started and killed as often as a test likes, always at the same address.
 
-    def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str], health: str, log: Path) -> None:
-        self._command = list(map(str, command))
-        self._environment = {"PATH": os.environ["PATH"], "HOME": str(log.parent), **environment}
+    ``health`` is a URL that it answers once it is there; None where it is there when its program runs.
+    """
+
+    def __init__(self, program: Program | Service, health: str | None) -> None:
+        self._program = program
         self._health = health
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> str:
         """What it has written so far."""
-        return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
+        return self._program.log
 
     def start(self) -> None:
         """Start it, and wait until it is healthy; one that ends, as its port is taken for a moment, is started anew."""
@@ -47,43 +62,39 @@ class Engine:
 
     def kill(self) -> None:
         """Kill it, as a machine that fails would."""
-        self._end(signal.SIGKILL)
+        self._program.end(signal.SIGKILL)
 
     def stop(self) -> None:
         """Ask it to stop, and wait until it has."""
-        self._end(signal.SIGTERM)
+        self._program.end(signal.SIGTERM)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run it until the end of the block, where it is killed."""
+        try:
+            self.start()
+            yield
+        finally:
+            self._program.release()
 
     def _is_healthy(self) -> bool:
-        if self._process is None or self._process.poll() is not None:
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
+        if not self._program.is_running():
+            self._program.start()
         # Another program could answer at this port.
-        return self._is_answering() and self._process.poll() is None
+        return self._is_answering() and self._program.is_running()
 
     def _is_answering(self) -> bool:
+        if self._health is None:
+            return True
         with suppress(httpx.TransportError):
-            return httpx.get(self._health, timeout=5, trust_env=False).status_code == 200
+            return httpx.get(self._health, timeout=5, trust_env=False).status_code < 500
         return False
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(how)
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-                raise
-            self._process = None
 
 
 class Collector(Engine):
-    """A Collector; ``endpoint`` and ``grpc_endpoint`` are where it takes spans."""
+    """A Collector; ``endpoint`` is where it takes spans over HTTP."""
 
     endpoint = ""
-    grpc_endpoint = ""
 
 
 class JaegerQuery(Engine):
@@ -119,6 +130,25 @@ def collector(
 
     ``override`` is YAML that is laid over the file. Only its ports are other ones, as tests run side by side.
     """
+    service = "collector" if config == "agent.yaml" else config.removesuffix(".yaml")
+    make = _program if (url := given(service)) is None else functools.partial(_service, service, url)
+    engine = make(config, folder, environment or {}, override)
+    with engine.running():
+        yield engine
+
+
+def _service(
+    service: str, url: str, config: str, folder: Path, environment: Mapping[str, str], override: str
+) -> Collector:
+    told = {name: value for name, value in environment.items() if name not in _BETWEEN_SERVICES}
+    if told:
+        told |= {"QUEUE_DIR": str(folder / "queue"), "E2E_OVERRIDE": override}
+    engine = Collector(Service(service, told), url)
+    engine.endpoint = f"{url}/v1/traces"
+    return engine
+
+
+def _program(config: str, folder: Path, environment: Mapping[str, str], override: str) -> Collector:
     grpc, http, health = free_port(), free_port(), free_port()
     ports = (
         f"receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{grpc}'}}, "
@@ -128,27 +158,31 @@ def collector(
     )
     command: list[str | Path] = [wanted("collector"), "--config", CONFIGS / config]
     command += [word for text in ports for word in ("--config", f"yaml:{text}")]
-    given = {"QUEUE_DIR": str(folder / "queue"), **(environment or {})}
-    engine = Collector(command, given, f"http://127.0.0.1:{health}/", folder / "collector.log")
+    told = {"QUEUE_DIR": str(folder / "queue"), **environment}
+    engine = Collector(Program(command, told, folder / "collector.log"), f"http://127.0.0.1:{health}/")
     engine.endpoint = f"http://127.0.0.1:{http}/v1/traces"
-    engine.grpc_endpoint = f"http://127.0.0.1:{grpc}"
-    with _running(engine):
-        yield engine
+    return engine
 
 
 @contextmanager
 def jaeger(folder: Path) -> Iterator[JaegerQuery]:
     """Run a Jaeger that keeps its traces in memory until the end of the block."""
+    engine = _jaeger_program(folder) if (url := given("jaeger")) is None else JaegerQuery(Service("jaeger", {}), url)
+    engine.url = engine.url or str(url)
+    with engine.running():
+        yield engine
+
+
+def _jaeger_program(folder: Path) -> JaegerQuery:
     ports = {flag: free_port() for flag in _JAEGER_PORTS}
     command: list[str | Path] = [wanted("jaeger"), "--memory.max-traces=1000000", "--collector.otlp.enabled=true"]
     command += [f"--{flag}={f'127.0.0.1:{port}' if 'host-port' in flag else port}" for flag, port in ports.items()]
     health = f"http://127.0.0.1:{ports['admin.http.host-port']}/"
     # With its own tracing it waits ten seconds for itself when it stops.
-    engine = JaegerQuery(command, {"OTEL_TRACES_SAMPLER": "always_off"}, health, folder / "jaeger.log")
+    engine = JaegerQuery(Program(command, {"OTEL_TRACES_SAMPLER": "always_off"}, folder / "jaeger.log"), health)
     engine.otlp = f"127.0.0.1:{ports['collector.otlp.grpc.host-port']}"
     engine.url = f"http://127.0.0.1:{ports['query.http-server.host-port']}"
-    with _running(engine):
-        yield engine
+    return engine
 
 
 _JAEGER_PORTS = (
@@ -194,10 +228,11 @@ def free_port() -> int:
             return port
 
 
-@contextmanager
-def _running(engine: Engine) -> Iterator[None]:
-    try:
-        engine.start()
-        yield
-    finally:
-        engine.kill()
+def listening() -> socket.socket:
+    """Return a socket that listens where the engines reach it."""
+    return socket.create_server(("127.0.0.1" if THIS_MACHINE is None else "0.0.0.0", 0))
+
+
+def reachable(listener: socket.socket) -> str:
+    """Return where a Collector finds the receiver behind a socket."""
+    return f"http://{THIS_MACHINE or '127.0.0.1'}:{listener.getsockname()[1]}/v1/traces"

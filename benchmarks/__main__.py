@@ -1,6 +1,6 @@
 """``python -m benchmarks [--rounds N] [--requests N] [WHAT …]``: print what auditing costs.
 
-``WHAT`` is any of ``requests``, ``delivery``, ``redaction``, ``receiver``, ``forwarding``; without it, all.
+``WHAT`` is any of ``requests``, ``delivery``, ``redaction``, ``receiver``, ``kafka``, ``forwarding``; without it, all.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import platform
 
-from benchmarks import delivery, forwarding, receiver, redaction, requests
+from benchmarks import delivery, forwarding, kafka, receiver, redaction, requests
 
-WHAT = ("requests", "delivery", "redaction", "receiver", "forwarding")
+WHAT = ("requests", "delivery", "redaction", "receiver", "kafka", "forwarding")
 
 
 def main() -> None:
@@ -33,6 +33,8 @@ def main() -> None:
         print(f"\nForwarding\n\n{forwarding.table(arguments.rounds, arguments.requests)}")
     if "receiver" in what:
         print(f"\nReceiving over HTTP\n\n{receiver.table()}")
+    if "kafka" in what:
+        print(f"\nOver Kafka\n\n{kafka.table()}")
 
 
 if __name__ == "__main__":

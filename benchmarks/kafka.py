@@ -115,7 +115,3 @@ def _route(folder: Path, database: dict[str, Any]) -> Iterator[_Route]:
 def _range(rounds: list[dict[str, float]], name: str) -> str:
     found = sorted(figures[name] for figures in rounds)
     return f"{found[-1]:,.0f} spans/s ({found[0]:,.0f} to {found[-1]:,.0f})"
-
-
-if __name__ == "__main__":
-    print(table())

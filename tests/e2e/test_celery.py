@@ -27,6 +27,7 @@ KEY = "the-key-of-the-shop" * 3
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(
         any(importlib.util.find_spec(name) is None for name in ("celery", "opentelemetry.instrumentation.celery")),
         reason="NOT TESTED: Celery and its instrumentation are not here; pip install --group test.",

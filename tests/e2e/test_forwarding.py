@@ -106,7 +106,7 @@ def visit(base_url: str) -> None:
     """Tell the shop everything of `BESIDE_THE_SPAN` and `SECRETS`."""
     told = {**BESIDE_THE_SPAN, **SECRETS}
     with httpx.Client(
-        base_url=base_url, trust_env=False, headers={"X-Forwarded-For": told["client address"]}
+        base_url=base_url, trust_env=False, timeout=30, headers={"X-Forwarded-For": told["client address"]}
     ) as client:
         client.get("/api/products/", params={"search": told["query"], "api_key": told["secret in the query"]})
         client.post("/api/token/", json={"username": told["attempted name"], "password": told["wrong password"]})

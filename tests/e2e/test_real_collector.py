@@ -155,7 +155,7 @@ def _parents(store: JaegerQuery, traces: list[str]) -> dict[tuple[str, str], str
 
 
 def _as_auditor(base_url: str, path: str) -> str:
-    with httpx.Client(base_url=base_url, trust_env=False, follow_redirects=True) as client:
+    with httpx.Client(base_url=base_url, trust_env=False, timeout=30, follow_redirects=True) as client:
         client.get("/admin/login/")
         form = {"username": "auditor", "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
         client.post("/admin/login/", data=form)

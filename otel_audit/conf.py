@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -43,6 +44,8 @@ LEGACY_NAMES: Final[dict[str, tuple[str, ...]]] = {
 T = TypeVar("T")
 
 _TARGET_KEYS: Final = ("ENGINE", "HOST", "PORT", "NAME")
+#: Django gives each database all of them.
+_target_of: Final = itemgetter(*_TARGET_KEYS)
 _SPOOL_VARIABLES: Final = (SPOOL_VARIABLE, "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME")
 
 
@@ -139,13 +142,7 @@ class AuditSettings:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that name the target database, so that records never drain into another one."""
-        alias = self.now().DATABASE
-        target = connections.settings[alias if alias in connections.settings else self.database]
-        inputs = tuple(map(target.get, _TARGET_KEYS))
-        made = self._made.get("fingerprint")
-        if made is None or made[0] != inputs:
-            made = self._made["fingerprint"] = (inputs, database_fingerprint(self.database))
-        return str(made[1])
+        return self.fingerprint_by(self.now())
 
     @property
     def spool_dir(self) -> Path:
@@ -211,6 +208,15 @@ class AuditSettings:
             values = Values(self)
             self._read = (written, dict(written) if isinstance(written, Mapping) else written, values)
         return values
+
+    def fingerprint_by(self, now: Values) -> str:
+        """Return `fingerprint` for who has asked for what the keys are `now` already."""
+        alias, databases = now.DATABASE, connections.settings
+        inputs = _target_of(databases[alias if alias in databases else self.database])
+        made = self._made.get("fingerprint")
+        if made is None or made[0] != inputs:
+            made = self._made["fingerprint"] = (inputs, database_fingerprint(self.database))
+        return str(made[1])
 
     def read(self, key: str) -> Any:
         """Read ``key`` anew, and say in the log what is wrong with it."""

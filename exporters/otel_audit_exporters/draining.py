@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from otel_audit.conf import conf
@@ -15,10 +16,13 @@ from otel_audit_exporters.directory import directory_problem
 from otel_audit_exporters.sinks import Sinks
 from otel_audit_exporters.writer import Outcome
 
-__all__ = ["Draining", "spool_target"]
+__all__ = ["Draining", "Target", "spool_target"]
 
 #: A spool directory that cannot be drained is tried again after this many seconds.
 RETRY_S: Final = 1.0
+
+#: What names a spool: place, database, when it is synced, the collector, and who drains it.
+Target = tuple[Path | None, str, str, Mapping[str, Any] | None, str]
 
 
 class Draining:
@@ -30,7 +34,8 @@ class Draining:
         #: Held while they start. Re-entrant, as a signal handler may record something while its own thread holds it.
         self.lock = threading.RLock()
         self._store = store
-        self._target: Any = None
+        #: The spool that they run on; None where they do not.
+        self._target: Target | None = None
         self._not_before = 0.0
 
     def begin(self) -> None:
@@ -41,7 +46,7 @@ class Draining:
                 return
             if self.sinks is not None:
                 self.sinks.stop(1.0)
-                self.sinks = None
+                self.sinks = self._target = None
             sinks = Sinks(self._store)
             try:
                 sinks.start()
@@ -53,12 +58,12 @@ class Draining:
         if problem is not None:
             raise_alarm("spool", 0, problem)  # a receiver may record something: outside of the lock
 
-    def keep_on(self, target: Any) -> None:
+    def keep_on(self, target: Target) -> None:
         """See to it that they run on ``target``, the spool that was just appended to.
 
         For plain spans, under synchronous delivery, and where the directory could not be used before.
         """
-        if (self.sinks is None or self._target != target) and conf.drain == "thread":
+        if self._target != target and target[-1] == "thread":
             self.begin()
 
     def drain(self, timeout: float) -> int:
@@ -84,7 +89,7 @@ class Draining:
         return self.sinks is None or self._target != spool_target()
 
 
-def spool_target() -> tuple[Any, str, str, Any]:
+def spool_target() -> Target:
     """Return what names the spool of now: its place, the database, the collector. Cheap; asked per request."""
     now = conf.now()
-    return now.SPOOL_DIR, conf.fingerprint, now.FSYNC, now.OTLP
+    return now.SPOOL_DIR, conf.fingerprint_by(now), now.FSYNC, now.OTLP, now.DRAIN

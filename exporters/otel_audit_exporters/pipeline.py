@@ -33,7 +33,7 @@ from otel_audit_exporters.accounts import DATABASE, books_are_held_here
 from otel_audit_exporters.alarm import raise_alarm
 from otel_audit_exporters.direct import DirectWriter
 from otel_audit_exporters.directory import directory_problem
-from otel_audit_exporters.draining import Draining, spool_target
+from otel_audit_exporters.draining import Draining, Target, spool_target
 from otel_audit_exporters.envelope import (
     Record,
     encode_event,
@@ -79,7 +79,7 @@ class Pipeline:
         self._writer_lock = threading.RLock()
         self._pumper = PumpThread(self.pump, lambda: bool(self._held))
         self._spool: SpoolWriter | None = None
-        self._spool_target: Any = None
+        self._spool_target: Target | None = None
         self._draining = Draining(self.store)
         self._appended = 0
         #: The requests that are open, and which spool knows of them, by record id.
@@ -119,7 +119,7 @@ class Pipeline:
             return SETTLED
         try:
             record = encode_intent(record_id, started_ns, facts, context, self.service_name)
-            writer = self._writer()
+            writer = self._writer(spool_target())
             ticket = writer.intend(record)
         except Exception as error:  # whatever the reason: the caller decides whether to go on without
             raise_alarm("intent", 1, error)
@@ -137,7 +137,7 @@ class Pipeline:
     def refused(self) -> None:
         """Count a request that was refused as its intent could not be stored."""
         with edge("pipeline.refused"):
-            self._writer().record_loss({REFUSED: 1})
+            self._writer(spool_target()).record_loss({REFUSED: 1})
 
     def excluded(self, by: str) -> None:
         """Count a request that the policy leaves out."""
@@ -146,7 +146,7 @@ class Pipeline:
                 self._excluded[by] += 1
             return
         try:
-            self._writer().exclude(by)
+            self._writer(spool_target()).exclude(by)
         except SpoolError as error:
             raise_alarm("excluded", 1, error)
 
@@ -234,9 +234,10 @@ class Pipeline:
         elif conf.delivery == "sync":
             self._write_now(records)
         else:
-            writer = self._writer()
+            target = spool_target()
+            writer = self._writer(target)
             ticket = writer.append(records)
-            self._draining.keep_on(self._spool_target)
+            self._draining.keep_on(target)
             if writer.is_synchronous:
                 writer.wait_durable(ticket, DURABLE_S)
 
@@ -411,8 +412,9 @@ class Pipeline:
         self._hold(records, failure)
 
     def _append(self, records: list[Record]) -> None:
-        self._appended = self._writer().append(records)
-        self._draining.keep_on(self._spool_target)
+        target = spool_target()
+        self._appended = self._writer(target).append(records)
+        self._draining.keep_on(target)
 
     def _write_now(self, records: list[Record]) -> None:
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -460,14 +462,15 @@ class Pipeline:
                 parse(seal(record, "memory", start + number, observed)) for number, record in enumerate(records, 1)
             )
 
-    def _writer(self) -> SpoolWriter:
-        target = spool_target()
+    def _writer(self, target: Target) -> SpoolWriter:
+        if self._spool_target == target and self._spool is not None:
+            return self._spool
         with self._writer_lock:  # who pumps and who begins a request may ask at the same time
             if self._spool is None or self._spool_target != target:
                 if self._spool is not None:
                     self._spool.close()
                 self._spool = SpoolWriter(conf.spool_dir, conf.fingerprint, conf.spool_max_bytes, fsync=conf.fsync)
-                self._spool_target = target
+                self._spool_target = target  # last, as it is asked without the lock
             return self._spool
 
     # ── threads ─────────────────────────────────────────────────────────────────────────────────

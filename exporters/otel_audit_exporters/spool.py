@@ -446,13 +446,13 @@ class SpoolWriter:
 
 def _now() -> str:
     """Return the time in ISO 8601 with microseconds; all but those is made once a second."""
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_to_the_second(seconds)}.{rest // 1000:06d}+00:00"
+    nanoseconds = str(time.time_ns())
+    return f"{_to_the_second(nanoseconds[:-9])}.{nanoseconds[-9:-3]}+00:00"
 
 
 @lru_cache(maxsize=2)
-def _to_the_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _to_the_second(seconds: str) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -115,6 +115,11 @@ def intend() -> None:
     pipeline.withdraw("0192f0c1-2345-7abc-8def-0123456789ab")
 
 
+def find_the_writer() -> None:
+    pipeline._spool_target = None  # as after a change of the settings: else no lock is needed
+    intend()
+
+
 def start_the_drain() -> None:
     pipeline._draining.sinks = pipeline._draining._target = None
     pipeline.start()
@@ -133,7 +138,7 @@ def attach() -> None:
 #: Where the lock is, its name, and what takes it without delivering.
 PLACES: dict[str, tuple[Callable[[Drainer], Any], str, Callable[[Drainer], object]]] = {
     "deliver": (lambda _: pipeline, "_pump_lock", lambda _: pipeline.pump()),
-    "find the writer": (lambda _: pipeline, "_writer_lock", lambda _: intend()),
+    "find the writer": (lambda _: pipeline, "_writer_lock", lambda _: find_the_writer()),
     "note an intent": (lambda _: spool(), "_lock", lambda _: intend()),
     "note a loss": (lambda _: spool(), "_lock", lambda _: spool().record_loss({"reason": 1})),
     "sync": (lambda _: spool()._flusher, "guard", lambda _: spool()._flusher.sync()),

@@ -55,6 +55,11 @@ def open_directory(path: Path) -> int:
         for missing in [each for each in (path, *path.parents) if not each.exists()][::-1]:
             missing.mkdir(mode=0o700, exist_ok=True)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            problem = _permission_problem(path, os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
     except OSError as error:
         if path.is_symlink():
             raise SpoolError(
@@ -63,7 +68,6 @@ def open_directory(path: Path) -> int:
         raise SpoolError(
             f"The spool directory {path} cannot be opened ({error.strerror}): create it, {_ADVICE}"
         ) from error
-    problem = _permission_problem(path, os.fstat(fd))
     if problem is not None:
         os.close(fd)
         raise SpoolError(f"The spool directory {path} {problem}, {_ADVICE}")

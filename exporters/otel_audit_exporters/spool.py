@@ -300,11 +300,11 @@ class SpoolWriter:
 
     def _settle(self, before: int, length: int, seq: int) -> None:
         """Only the file knows how far an append came: it counts when it is all there, else nothing of it stays."""
-        if os.fstat(self._fd).st_size == before + length:
-            self._size, self._seq = before + length, seq
-            self._ended.clear()
-            return
         try:
+            if os.fstat(self._fd).st_size == before + length:
+                self._size, self._seq = before + length, seq
+                self._ended.clear()
+                return
             os.ftruncate(self._fd, before)
         except OSError as error:
             logger.warning("The audit segment of stream %s is given up: %s", self.stream, error)
@@ -354,12 +354,18 @@ class SpoolWriter:
     def _make_room(self, length: int) -> None:
         if self._fd < 0:
             self._next_segment()
-        elif os.fstat(self._fd).st_nlink == 0:
+        elif self._is_removed():
             raise_alarm("removed", 1, f"{self.directory}: somebody removed a segment that was in use")
             self._next_segment()
         elif self._size + length > max(self._segment_bytes, 2 * self._head_size):
             self._rotate()  # unless it holds little more than what was carried over
         self._room.require(length, self._size)
+
+    def _is_removed(self) -> bool:
+        try:
+            return os.fstat(self._fd).st_nlink == 0
+        except OSError as error:
+            raise SpoolError(f"The spool {self.directory} cannot be looked at: {error.strerror}.") from error
 
     def _rotate(self) -> None:
         """Begin the next segment; where that cannot be, the present one grows on."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-#: What the spool and its drain use to change a file.
-CALLS = ("open", "write", "pwrite", "fsync", "fdatasync", "ftruncate", "rename", "replace", "unlink")
+#: What the spool and its drain use to change a file or directory, and to look at one.
+CHANGING = ("mkdir", "open", "write", "pwrite", "fsync", "fdatasync", "ftruncate", "rename", "replace", "unlink")
+LOOKING = ("fstat", "stat", "scandir", "pread")
 
 
 class Killed(BaseException):
@@ -26,8 +28,8 @@ class Counting:
         self._raising = raising
 
     def wrap(self, name: str) -> Callable[..., Any]:
-        """Return the counting version of ``os.name``."""
-        real = getattr(os, name)
+        """Return the counting version of ``os.name`` or ``fcntl.name``."""
+        real = getattr(os, name, None) or getattr(fcntl, name)
 
         def call(*arguments: Any, **named: Any) -> Any:
             self.number += 1
@@ -42,5 +44,6 @@ class Counting:
 def calls(at: int | None = None, *, kill: bool = False) -> Iterator[Counting]:
     """Count the system calls inside the block; let number ``at`` fail with EIO, or kill."""
     counting = Counting(at, Killed if kill else lambda: OSError(errno.EIO, os.strerror(errno.EIO)))
-    with patch.multiple(os, **{name: counting.wrap(name) for name in CALLS}):
+    wrapped = {name: counting.wrap(name) for name in (*CHANGING, *LOOKING)}
+    with patch.multiple(os, **wrapped), patch.object(fcntl, "flock", counting.wrap("flock")):
         yield counting

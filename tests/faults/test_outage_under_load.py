@@ -1,4 +1,4 @@
-"""The audit database goes away, or says nothing more, while a real server is under load: no request is held up.
+"""The audit database or the collector goes away, or says nothing more, under load: no request is held up.
 
 ``OTEL_AUDIT_OUTAGE_REQUESTS``, which ``make faults`` sets to 20,000, is how many requests are served meanwhile. How
 long they take is printed (``-rP`` shows it) and held to a limit that even a busy machine keeps.
@@ -7,15 +7,19 @@ long they take is printed (``-rP`` shows it) and held to a limit that even a bus
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import pytest_django
 
 from tests import engines
+from tests.e2e.collecting import collected, collector_process
 from tests.e2e.shop import until
 from tests.e2e.visitors import Visitors
 from tests.faults.mortal import SERVERS, Mortal, assert_the_equation_holds
@@ -83,8 +87,61 @@ def test_requests_are_served_while_the_audit_database_is_away_and_all_rows_arriv
     assert waiting >= REQUESTS
     visitors.assert_recorded_once(site)
     assert_the_equation_holds(site)
+    assert_nobody_was_held_up(before, during)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_requests_are_served_and_stored_while_the_collector_accepts_and_never_answers(
+    site: Mortal, tmp_path: Path, durable: bool
+) -> None:
+    site.environment["OTEL_BSP_SCHEDULE_DELAY"] = "50"  # so that something is sent in the short form, too
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    site.audit["OTLP"] = {"endpoint": f"http://127.0.0.1:{port}/v1/traces", "durable": durable}
+    site.expected_errors = ("collector",)
+    file = tmp_path / "collected"
+    with (
+        collector_process(port, file) as collector,
+        site.serve(SERVERS["gunicorn gthread"]) as server,
+        Visitors(server.base_url, pages=["/order/"]) as visitors,
+    ):
+        visitors.visit(limit=1_000_000_000)
+        phase(visitors, REQUESTS // 10)  # warms up
+        before = phase(visitors, REQUESTS)
+        until(lambda: collected(file), timeout=20)
+        collector.send_signal(signal.SIGSTOP)
+        has_answered = len(collected(file))
+        during = phase(visitors, REQUESTS)
+        visitors.leave()
+        stored = until(lambda: site.recorded().keys() >= visitors.answered, timeout=60 + REQUESTS / 100, pause=0.2)
+        found = site.status()
+        meanwhile = len(collected(file)) - has_answered
+
+        collector.send_signal(signal.SIGCONT)
+        if durable:
+            arrived = until(lambda: site.status()["otlp_pending"] == 0, timeout=60 + REQUESTS / 100, pause=0.2)
+        server.terminate()
+
+    print(
+        f"collector silent, durable {durable}: {REQUESTS} requests before, {described(before)}; {len(during)} during, "
+        f"{described(during)}, {p99_ms(during) / p99_ms(before):.2f} x"
+    )
+    assert has_answered
+    assert meanwhile == 0
+    assert stored
+    visitors.assert_recorded_once(site)
+    assert found["pending"] == 0
+    assert_nobody_was_held_up(before, during)
+    if durable:
+        assert found["otlp_pending"] >= REQUESTS
+        assert arrived
+        assert set(site.rows("request", "trace_id", "span_id")) <= set(collected(file))
+
+
+def assert_nobody_was_held_up(before: list[float], during: list[float]) -> None:
+    """Requests take what they took; who waits for a database or collector waits at least five seconds."""
     assert statistics.median(during) < 3 * statistics.median(before) + 0.05
-    assert max(during) < 4  # what waits for the database waits at least five seconds
+    assert max(during) < 4
 
 
 def phase(visitors: Visitors, answers: int) -> list[float]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from otel_audit.ids import record_id
 from otel_audit_exporters.envelope import Record, capture, parse, seal
@@ -93,3 +96,39 @@ def process_record(name: str = "Ship an order", **span: Any) -> Record:
             "facts": {"actor": None, "attributes": {}, "order": None},
         }
     )
+
+
+def _a_file(path: Path) -> None:
+    path.write_text("a file stands in its place")
+
+
+def _a_symbolic_link(path: Path) -> None:
+    real = path.with_name("real")
+    real.mkdir(mode=0o700)
+    path.symlink_to(real)
+
+
+def _open_to_others(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o770)
+
+
+def _of_somebody_else(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    os.chown(path, 4242, -1)
+
+
+def _read_only(path: Path) -> None:
+    path.mkdir(mode=0o500)
+
+
+#: What may stand where the spool directory should be, and is none: each makes it.
+UNUSABLE = [
+    _a_file,
+    _a_symbolic_link,
+    _open_to_others,
+    pytest.param(
+        _of_somebody_else, marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+    ),
+    pytest.param(_read_only, marks=pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")),
+]

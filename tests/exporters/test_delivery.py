@@ -42,7 +42,7 @@ from otel_audit.testing import capture
 from otel_audit_exporters import alarm, direct, quarantine
 from otel_audit_exporters.pipeline import pipeline
 from otel_audit_exporters.segments import segments
-from tests.exporters.spooling import make_record, spooled
+from tests.exporters.spooling import UNUSABLE, make_record, spooled
 
 pytestmark = [
     pytest.mark.urls(__name__),
@@ -476,12 +476,11 @@ def test_dead_database_is_not_asked_again_for_every_request(
     assert rows() == each(5)
 
 
-def test_unwritable_spool_is_written_around(
-    deliver: Callable[..., Path], client: Client, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("spoil", UNUSABLE)
+def test_unusable_spool_is_written_around(
+    deliver: Callable[..., Path], client: Client, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
 ) -> None:
-    directory = deliver("spool")
-    directory.parent.mkdir(exist_ok=True)
-    directory.write_text("a file stands in its place")
+    spoil(deliver("spool"))
 
     with caplog.at_level(logging.ERROR):
         response = client.get("/shop/")
@@ -493,7 +492,7 @@ def test_unwritable_spool_is_written_around(
     assert status()["stored"] == 4
 
 
-async def test_unwritable_spool_is_written_around_in_an_event_loop(
+async def test_unusable_spool_is_written_around_in_an_event_loop(
     deliver: Callable[..., Path], async_client: AsyncClient
 ) -> None:
     directory = deliver("spool")

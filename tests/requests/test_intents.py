@@ -29,6 +29,7 @@ from otel_audit_exporters.intents import open_intents
 from otel_audit_exporters.pipeline import pipeline
 from otel_audit_exporters.segments import Segment, segments
 from otel_audit_exporters.spool import SpoolWriter
+from tests.exporters.spooling import UNUSABLE
 
 from .doors import Door, _collect_open_files
 
@@ -382,6 +383,18 @@ def test_without_an_intent_the_view_does_not_run_where_it_is_required(
     assert b"audit trail" in reply.body
     assert (status()["refused"], status()["captured"]) == (1, 0)
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize("spoil", UNUSABLE)
+def test_a_spool_directory_that_cannot_be_used_refuses_where_intents_are_required(
+    door: Door, deliver: Deliver, spoil: Callable[[Path], None]
+) -> None:
+    spoil(deliver("require"))
+
+    reply = door.get("/look/")
+
+    assert (reply.status, reply.header("Retry-After"), seen) == (503, "5", [])
+    assert (status()["refused"], status()["captured"]) == (1, 0)
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)

@@ -78,6 +78,16 @@ def test_a_site_that_forwards_itself_has_each_span_once(shop: Shop) -> None:
         _assert_each_arrived_once(shop, collector)
 
 
+@pytest.mark.parametrize("name", ["gunicorn gthread", "gunicorn --preload"])
+def test_a_provider_that_a_site_makes_after_the_fork_gets_each_span_once(shop: Shop, name: str) -> None:
+    with http_collector() as collector:
+        shop.environment["SITE_COLLECTOR"] = collector.endpoint
+
+        _serve_some_requests(shop, [*SERVERS[name], "--config", "python:own_provider_gunicorn"])
+
+        _assert_each_arrived_once(shop, collector)
+
+
 def test_a_dead_collector_costs_no_request_and_no_row(shop: Shop) -> None:
     shop.settings["OTEL_AUDIT"] = {"OTLP": {"endpoint": "http://127.0.0.1:9/v1/traces", "timeout": 1}}
 

@@ -24,7 +24,7 @@ engines: | python ## build the Collector, Jaeger and Kafka that tests/e2e runs a
 e2e-docker: docker $(VENV)/dev.stamp ## run the tests of Collector, Jaeger and Kafka against the compose file (needs Docker)
 	@sh tests/e2e/docker.sh $(IN_VENV)python -m pytest $(ARGS)
 
-faults: $(VENV)/dev.stamp ## kill real servers 1,000 times, stop their database for 20,000 requests (KILLS=… REQUESTS=…)
+faults: $(VENV)/dev.stamp ## kill real servers 1,000 times, stop database and collector for 20,000 requests (KILLS=… REQUESTS=…)
 	OTEL_AUDIT_KILLS=$(KILLS) OTEL_AUDIT_OUTAGE_REQUESTS=$(REQUESTS) $(IN_VENV)python -m pytest -rP $(ARGS) \
 		tests/faults/test_kill.py tests/faults/test_server_kills.py tests/faults/test_outage_under_load.py
 

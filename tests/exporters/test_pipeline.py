@@ -24,6 +24,7 @@ from otel_audit_exporters import direct, quarantine
 from otel_audit_exporters import pipeline as module
 from otel_audit_exporters.draining import Draining
 from otel_audit_exporters.pipeline import pipeline
+from otel_audit_exporters.processor import AuditSpanProcessor
 from otel_audit_exporters.spool import SpoolWriter
 
 from .spooling import make_record, make_records, spooled
@@ -278,6 +279,16 @@ def test_flush_says_how_many_records_are_left(deliver: Deliver, monkeypatch: pyt
     pipeline.pump()
 
     assert flush(0.2) == 3
+    assert AuditSpanProcessor().force_flush(200) is False
+
+
+def test_shutdown_says_how_many_records_are_left(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver("spool")
+    connections["audit"].close()
+    monkeypatch.setattr(module, "store", _unavailable)
+    pipeline._queue.put(lambda: make_records(3))
+
+    assert pipeline.shutdown() == 3
 
 
 def test_status_adds_up(deliver: Deliver) -> None:

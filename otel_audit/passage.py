@@ -24,7 +24,7 @@ from otel_audit.policy import Decision, Policy
 from otel_audit.provider import private_tracer, request_takers, site_tracer, unwatched_provider
 from otel_audit.request_facts import intent_facts, request_facts
 from otel_audit.request_policy import ask_for_groups, excluded_by, settle, wants_groups
-from otel_audit.request_scope import RequestScope, scope_of, status_of
+from otel_audit.request_scope import RequestScope, offer_places, scope_of, status_of
 from otel_audit.request_span import conclude_span, first_attributes, inbound_context
 from otel_audit.routes import is_health_view
 from otel_audit.scope import current_note, current_request
@@ -63,6 +63,7 @@ class Passage:
         try:
             now = conf.now()
             if not now.ENABLED:
+                offer_places(request)
                 return None
             passage = cls(RequestScope(request, _decide(now.policy, request)), now.INTENTS)
             current_request.set(passage.scope)
@@ -75,6 +76,8 @@ class Passage:
                 caught("guard.start_span")
         except Exception:
             caught("guard.begin")
+            with edge("guard.offer_places"):
+                offer_places(request)
             return _refusal() if conf.intents == REQUIRE else None
         return passage
 

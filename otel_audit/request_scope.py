@@ -32,6 +32,7 @@ __all__ = [
     "META_REQUEST",
     "RequestScope",
     "described",
+    "offer_places",
     "scope_of",
     "status_of",
 ]
@@ -49,6 +50,12 @@ def scope_of(request: Any) -> RequestScope | None:
     """Return the scope of a Django or DRF request, or None where no guard saw it."""
     found = getattr(getattr(request, "_request", request), _ATTRIBUTE, None)
     return found if isinstance(found, RequestScope) else None
+
+
+def offer_places(request: HttpRequest) -> None:
+    """Put the dicts there that a view writes its own data into, where no scope does so: it runs all the same."""
+    for place in (META_REQUEST, META_LOGIN):
+        request.META.setdefault(place, {})
 
 
 def status_of(response: HttpResponseBase | None) -> int | None:

@@ -32,7 +32,7 @@ class Delivery(Protocol):
         """Make sure that this process has its background threads; cheap when it has."""
 
     def listening(self) -> bool:
-        """Whether anybody gets the records: not so in tests outside `capture`, where a site must not notice us."""
+        """Whether anybody gets the records: not while recording is off, nor in tests outside `capture`."""
 
     def intend(
         self, record_id: str, started_ns: int, facts: Mapping[str, Any], context: SpanContext | None

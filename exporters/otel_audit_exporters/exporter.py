@@ -81,6 +81,8 @@ class DatabaseSpanExporter(SpanExporter):
         if any(isinstance(one, AuditSpanProcessor) for one in processors):
             self._say_that_it_stands_down()
             return SpanExportResult.SUCCESS
+        if not conf.enabled:
+            return SpanExportResult.SUCCESS
         observed = datetime.now(UTC).isoformat(timespec="microseconds")
         service = conf.service_name
         payloads: list[bytes] = []

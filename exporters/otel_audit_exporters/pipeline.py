@@ -106,7 +106,7 @@ class Pipeline:
 
     def listening(self) -> bool:
         """Whether a record goes anywhere: into a store, or into an open `capture`."""
-        return bool(self._captures) or conf.delivery != "memory"
+        return conf.enabled and (bool(self._captures) or conf.delivery != "memory")
 
     def intend(
         self, record_id: str, started_ns: int, facts: Mapping[str, Any], context: SpanContext | None
@@ -209,6 +209,8 @@ class Pipeline:
 
     def events_ended(self, span: ReadableSpan, enclosing: Note) -> None:
         """Queue the audit events of an ordinary span that ended inside what ``enclosing`` says. Takes no lock."""
+        if not self.listening():
+            return
 
         def encode() -> Iterable[Record]:
             ids = {"request": enclosing.request_id, "process": enclosing.process_id, "step": enclosing.step_id}

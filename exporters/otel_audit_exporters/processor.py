@@ -18,6 +18,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanKind, get_current_span
 
 from otel_audit.attributes import AUDIT_KIND, AUDIT_RECORD_ID, AUDIT_STEP_ORDER, KIND_PROCESS, KIND_STEP
+from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.ids import record_id, uuid7
 from otel_audit.scope import Note, current_actor, current_note, current_request, note_of, set_note
@@ -105,7 +106,7 @@ def recognise(span: Span, parent_context: Context | None, *, server_spans: bool)
         if scope is not None:
             scope.server_span_started(span)
             return None
-        if not server_spans:
+        if not server_spans or not conf.enabled:
             return None
         note = Note(KIND_REQUEST, record_id(span.start_time))
         note.request_id = note.record_id
@@ -118,6 +119,8 @@ def recognise(span: Span, parent_context: Context | None, *, server_spans: bool)
     if kind not in (KIND_PROCESS, KIND_STEP):
         if enclosing is not None:
             set_note(span, enclosing)  # an ordinary span in between must not hide the process
+        return None
+    if not conf.enabled:
         return None
     note = note_for(str(kind), span, enclosing)
     set_note(span, note)

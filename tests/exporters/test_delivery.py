@@ -284,6 +284,23 @@ def test_switched_off_nothing_is_written(deliver: Callable[..., Path], client: C
     assert not directory.exists()
 
 
+@pytest.mark.parametrize("delivery", ["spool", "sync"])
+def test_switched_off_spans_that_our_processor_sees_are_not_written(
+    deliver: Callable[..., Path], delivery: str
+) -> None:
+    deliver(delivery)
+    site_tracer()  # our processor is on the site's provider from now on
+    directory = deliver(delivery, ENABLED=False)
+
+    with trace.get_tracer("shop").start_as_current_span("Import", attributes={"audit.kind": "process"}):
+        pass
+    left = pipeline.shutdown()
+
+    assert left == 0
+    assert rows() == each(0)
+    assert not directory.exists()
+
+
 HOSTILE: dict[str, tuple[str, str, dict[str, str]]] = {
     "long forwarded address": ("GET", "/shop/", {"HTTP_X_FORWARDED_FOR": "1.2.3.4, " * 700}),
     "NUL in the path": ("GET", "/shop%00/", {}),

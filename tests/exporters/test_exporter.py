@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
+from django.test import override_settings
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -269,6 +270,15 @@ def test_success_means_that_the_rows_are_there() -> None:
     assert DatabaseSpanExporter().export(spans_of()) is SpanExportResult.SUCCESS
 
     assert ProcessAuditEvent.objects.using(AUDIT).count() == 1
+
+
+@override_settings(OTEL_AUDIT={"DATABASE": AUDIT, "ENABLED": False})
+def test_switched_off_nothing_is_written(site: Site) -> None:
+    sell(site, STABLE)
+
+    assert site.provider.force_flush()
+    assert site.exporter.export([]) is SpanExportResult.SUCCESS
+    assert RequestAuditEvent.objects.using(AUDIT).count() == 0
 
 
 def test_nothing_to_write_is_success() -> None:

@@ -76,6 +76,25 @@ def test_step_outside_any_request_goes_on_with_the_process_that_its_callers_cont
     assert [str(step.process_id) for step in records.steps] == [process_id if goes_on else "None"]
 
 
+@override_settings(OTEL_AUDIT={"DATABASE": "audit", "DELIVERY": "spool", "ENABLED": False})
+def test_switched_off_nothing_is_taken_and_nothing_is_kept(
+    processor: AuditSpanProcessor, tracer: trace.Tracer, records: AuditRecords
+) -> None:
+    processor.server_spans = True
+    with (
+        tracer.start_as_current_span("GET", kind=SpanKind.SERVER),
+        tracer.start_as_current_span("Sell", attributes=PROCESS),
+        tracer.start_as_current_span("Pay", attributes=STEP) as step,
+    ):
+        step.add_event(*registration())
+    with tracer.start_as_current_span("ordinary") as ordinary:
+        ordinary.add_event(*registration())
+
+    assert pipeline._queue.empty()  # nobody would take it, however long the process lives
+    assert list(records) == []
+    assert "audit.record.id" not in step.attributes  # type: ignore[attr-defined]
+
+
 def test_ordinary_spans_are_no_records(tracer: trace.Tracer, records: AuditRecords) -> None:
     with tracer.start_as_current_span("SELECT"), tracer.start_as_current_span("GET", kind=SpanKind.SERVER):
         pass

@@ -285,12 +285,51 @@ def test_a_fixture_restores_rows_but_overwrites_none(tmp_path: Path) -> None:
     assert set(RequestAuditEvent.objects.values_list("actor_name", flat=True)) == {"anna", "bert"}
 
 
-@each_model
-def test_every_table_has_the_common_columns(model: type[AuditEvent]) -> None:
-    columns = {field.name for field in model._meta.get_fields()}
+#: What other programs read by these names: they stay as they are.
+COMMON = (
+    "id datetime observed_at stored_at trace_id span_id parent_span_id service_name actor_name actor_type action "
+    "outcome schema_version changed_fields extra_informations stream_id stream_seq record_hash"
+)
+COLUMNS: dict[type[AuditEvent], str] = {
+    RequestAuditEvent: "user ip_addresses method url query_params request_type request_body response_body status_code "
+    "response_time response_size error_type error_message error_stacktrace route user_agent request_size session_id",
+    LoginAuditEvent: "user status request_id username method reason session_id",
+    ProcessAuditEvent: "name description created_by request_id duration_ms",
+    StepAuditEvent: "process_id name description order total_registrations created_by duration_ms",
+    RegistrationAuditEvent: "step_id success name description created_by",
+}
 
-    assert {field.name for field in AuditEvent._meta.get_fields()} <= columns
+
+@each_model
+def test_tables_and_columns_have_their_promised_names(model: type[AuditEvent]) -> None:
+    columns = {field.column for field in model._meta.concrete_fields}
+
     assert model._meta.db_table == f"otel_audit_{model.__name__.lower()}"
+    assert columns == {*COMMON.split(), *COLUMNS[model].split()}
+
+
+def test_relations_defaults_and_values_are_those_of_the_ancestor() -> None:
+    request, process, step = RequestAuditEvent(), ProcessAuditEvent(), StepAuditEvent()
+
+    assert all(hasattr(request, name) for name in ("logins", "processes"))
+    assert hasattr(process, "steps")
+    assert hasattr(step, "registrations")
+    assert step.total_registrations == 1
+    assert (LoginAuditEvent.SIGNIN, LoginAuditEvent.SIGNOUT, LoginAuditEvent.FAILED) == (
+        "Sign in",
+        "Sign out",
+        "Failed",
+    )
+
+
+@each_model
+def test_what_people_ask_for_is_indexed_and_every_index_ends_in_the_id(model: type[AuditEvent]) -> None:
+    indexed = [tuple(index.fields) for index in model._meta.indexes]
+    asked = {"user", "created_by", "route", "outcome", "trace_id", "request", "process", "step"}
+    asked |= {"status"} if model is LoginAuditEvent else {"status_code"}
+
+    assert {fields[-1] for fields in indexed} == {"id"}
+    assert {fields[0] for fields in indexed} >= asked & {field.name for field in model._meta.concrete_fields}
 
 
 @audit_db
@@ -304,8 +343,9 @@ def test_the_only_permission_is_to_view(model: type[AuditEvent]) -> None:
 
 
 @audit_db
-def test_the_migration_matches_the_models() -> None:
-    call_command("makemigrations", "otel_audit", "--check", "--dry-run", verbosity=0)
+@pytest.mark.parametrize("app", ["otel_audit", "otel_audit_receiver"])
+def test_the_migration_matches_the_models(app: str) -> None:
+    call_command("makemigrations", app, "--check", "--dry-run", verbosity=0)
 
 
 @pytest.mark.parametrize("name", [DRFAuditTrail, OTelAudit])

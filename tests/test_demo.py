@@ -87,6 +87,20 @@ def test_each_request_that_was_sent_is_in_the_table(demo: Demo) -> None:
     assert len(demo.rows("request")) == int(found[1])
 
 
+def test_the_table_has_a_column_for_each_question(demo: Demo) -> None:
+    columns = next(line for line in demo.output.splitlines() if line.startswith("KIND"))
+
+    assert re.split(r"\s{1,}(?!ID)", columns) == [
+        "KIND",
+        "ACTOR",
+        "ACTION",
+        "OUTCOME",
+        "STATUS",
+        "DURATION",
+        "TRACE ID",
+    ]
+
+
 def test_the_table_names_actor_action_outcome_status_duration_and_trace(demo: Demo) -> None:
     row = re.compile(r"request +anna +POST /api/checkout/ +success +201 +\d+\.\d ms +[0-9a-f]{32}")
 

@@ -16,7 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 SETTINGS = [block for block in BLOCKS if re.match(r"INSTALLED_APPS|DATABASES|OTEL_AUDIT", block)]
+RECORDING = [block for block in SETTINGS if '"OTLP"' not in block]
 CODE = [block for block in BLOCKS if block not in SETTINGS]
+#: What is typed, without the one command that serves until it is stopped.
+COMMANDS = re.findall(r"^python (manage\.py (?!otel_audit receive).*?)(?: +#.*)?$", README, re.MULTILINE)
+OWN_DATABASE = "manage.py migrate --database audit"
 
 SITE = """
 from pathlib import Path
@@ -46,6 +50,14 @@ import pytest
 @pytest.fixture(autouse=True)
 def _database(db): pass
 """
+#: Runs each argument as a command line of its own, as ``manage.py`` does.
+MANAGE = """
+import sys
+from django.core.management import execute_from_command_line
+for line in sys.argv[1:]:
+    print("$", line, flush=True)
+    execute_from_command_line(line.split())
+"""
 CALLS = """
 import contextlib
 from django.test import RequestFactory
@@ -64,9 +76,16 @@ def test_the_functions_of_the_readme():
 """
 
 
+def write_settings(site: Path, blocks: list[str], *more: str) -> None:
+    """Write the settings of a site that has followed these blocks, each of which adds to ``OTEL_AUDIT``."""
+    added = [f"{block}\nAUDIT |= globals().pop('OTEL_AUDIT', {{}})\n" for block in blocks]
+    text = "\n".join([SITE, "AUDIT = {}", *added, "OTEL_AUDIT = AUDIT", *more])
+    (site / "site_settings.py").write_text(text, encoding="utf-8")
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    (tmp_path / "site_settings.py").write_text(SITE + "\n".join(SETTINGS), encoding="utf-8")
+    write_settings(tmp_path, SETTINGS)
     (tmp_path / "site_urls.py").write_text(URLS, encoding="utf-8")
     return tmp_path
 
@@ -84,14 +103,38 @@ def run(site: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_settings_of_the_readme_pass_the_checks_and_give_rows_through_the_pipeline(site: Path) -> None:
-    manage = "import sys; from django.core import management as m; m.execute_from_command_line(['', *sys.argv[1:]])"
-    run(site, "-c", manage, "migrate", "-v0")
-    run(site, "-c", manage, "migrate", "-v0", "--database", "default")
+def test_an_audit_trail_takes_at_most_five_lines_of_settings() -> None:
+    lines = [line for block in RECORDING for line in block.splitlines() if line.strip()]
 
-    said = run(site, "-c", manage, "check", "--fail-level", "ERROR")
+    assert len(lines) <= 5
 
-    assert "no issues" in said or "0 silenced" in said
+
+def test_the_settings_of_the_readme_pass_the_checks(site: Path) -> None:
+    said = run(site, "-c", MANAGE, "manage.py check --fail-level WARNING")
+
+    assert "no issues (0 silenced)" in said
+
+
+def test_two_lines_and_the_commands_behind_them_give_a_trail_in_the_default_database(site: Path) -> None:
+    write_settings(site, RECORDING[:1])
+
+    said = run(site, "-c", MANAGE, *COMMANDS[: COMMANDS.index(OWN_DATABASE)])
+
+    assert RECORDING[0].count("\n") == 2
+    assert "✗" not in said
+    assert "✓ Record read back: Process, step and registration are in 'default'" in said
+    assert (site / "audit-report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_the_commands_behind_that_run_on_a_site_with_an_audit_database_of_its_own(site: Path) -> None:
+    write_settings(site, RECORDING, 'INSTALLED_APPS += ["otel_audit.receiver"]')
+    commands = COMMANDS[COMMANDS.index(OWN_DATABASE) :]
+
+    said = run(site, "-c", MANAGE, "manage.py migrate -v0", commands[0], "manage.py otel_audit doctor", *commands[1:])
+
+    assert "✓ Record read back: Process, step and registration are in 'audit'" in said
+    assert f"spool dir           {site / 'spool'}" in said
+    assert len(commands) >= 5
 
 
 def test_the_python_of_the_readme_runs_on_that_site(site: Path) -> None:

@@ -53,6 +53,7 @@ class EverythingOnDefault:
 def findings(identity: str | None = None, databases: Any = None) -> list[checks.CheckMessage]:
     """Run the checks as ``manage.py check`` does; return what they found, of one check if it is named."""
     found = checks.run_checks(tags=["otel_audit", "database"] if databases else ["otel_audit"], databases=databases)
+    assert all(message.hint for message in found if str(message.id).startswith("otel_audit."))
     return [message for message in found if identity is None or message.id == f"otel_audit.{identity}"]
 
 

@@ -3,7 +3,7 @@
     python -m tests.engines run postgresql -- pytest tests/exporters
 
 starts the server in a temporary folder, sets ``OTEL_AUDIT_TEST_DATABASE`` for `tests.settings`, runs the command, stops
-the server and returns the command's exit status. Where the server's programs are missing it says so and returns 3.
+the server and returns the command's exit status. Where the server's programs are missing it says so and returns 69.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["ENGINES", "KILL", "MissingServer", "Server", "create_database", "mar
 KILL: Final = signal.SIGKILL
 
 VARIABLE: Final = "OTEL_AUDIT_TEST_DATABASE"
-MISSING_STATUS: Final = 3
+MISSING_STATUS: Final = 69  # none of pytest's own
 _START_S: Final = 60.0
 
 
@@ -168,7 +168,7 @@ ENGINES: Final[dict[str, Callable[[], AbstractContextManager[Server | None]]]] =
 
 
 def run(engine: str, command: Sequence[str]) -> int:
-    """Run ``command`` against a server of ``engine``; return its exit status, 3 when there is no such server."""
+    """Run ``command`` against a server of ``engine``; return its exit status, 69 when there is no such server."""
     environment = dict(os.environ)
     environment.pop(VARIABLE, None)
     try:

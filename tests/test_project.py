@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests import engines
 from tests.e2e.engines import build
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,6 +78,43 @@ def test_make_test_runs_pytest_in_the_virtual_environment(tmp_path: Path) -> Non
     planned = make("--dry-run", "test", "ARGS=-x", f"VENV={tmp_path}/env", f"PYTHON={sys.executable}")
 
     assert f"{tmp_path}/env/bin/python -m pytest -x" in planned.stdout, planned.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "databases", "ran", "fails"),
+    [
+        (0, None, ["postgresql", "mariadb"], False),
+        (engines.MISSING_STATUS, None, ["postgresql", "mariadb"], False),
+        (5, None, ["postgresql", "mariadb"], False),
+        (1, None, ["postgresql"], True),
+        (3, None, ["postgresql"], True),
+        (1, "", [], False),
+    ],
+)
+def test_make_test_goes_on_to_each_database_and_passes_over_what_is_not_here(
+    tmp_path: Path, status: int, databases: str | None, ran: list[str], fails: bool
+) -> None:
+    (tmp_path / "bin").mkdir()
+    script(tmp_path / "bin", "python", f'echo "$@"; case "$2" in tests.engines) exit {status};; esac')
+    (tmp_path / "dev.stamp").touch()
+
+    made = make("test", "ARGS=-x", f"VENV={tmp_path}", *([] if databases is None else [f"DATABASES={databases}"]))
+
+    assert re.findall(r"^-m tests.engines run (\w+) -- \S+ -m pytest -m django_db -x$", made.stdout, re.M) == ran
+    assert (made.returncode != 0) == fails, made.stderr
+
+
+def test_a_database_server_that_is_not_here_is_said_loudly(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+
+    status = engines.run("mariadb", ["false"])
+
+    assert status == engines.MISSING_STATUS
+    assert capfd.readouterr().err == (
+        "!!! NOT TESTED ON MARIADB: mariadbd is not here; apt-get install mariadb-server. !!!\n"
+    )
 
 
 def test_make_engines_does_nothing_where_the_programs_are_there(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from otel_audit.conf import DEFAULTS
 from otel_audit.testing import AuditRecords
 
 from .conftest import URLS
@@ -146,3 +147,18 @@ def test_view_with_hostile_objects_has_one_record_and_its_own_response(
     (row,) = records.requests
     assert (audited.status, audited.headers, audited.body) == (bare.status, bare.headers, bare.body)
     assert (row.url, row.status_code) == (path, bare.status)
+
+
+def test_wrong_settings_cost_neither_response_nor_record(
+    door: Door, records: AuditRecords, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong: list[Any] = [object(), None, -1, 1.5, "no", b"no", [None], {"no": "no"}, [object()]]
+    written = [*wrong, *({key: value} for key in DEFAULTS for value in wrong)]
+
+    for number, value in enumerate(written, 1):
+        settings.OTEL_AUDIT = value
+        reply = door.post("/echo/", b'{"a": 1}', headers={**JSON, "X-Forwarded-For": "192.0.2.1"})
+
+        assert (reply.status, reply.body) == (200, b'{"a": 1}'), value
+        assert len(records.requests) == number, value
+    caplog.clear()

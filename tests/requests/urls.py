@@ -8,7 +8,7 @@ from . import views
 from .views import Annotated, Crash, Deaf, Echo, Invalid, Who
 
 _PLAIN = [
-    "hello", "ahello", "whoami", "awhoami", "echo", "form", "deaf", "protected", "crash", "acrash", "missing",
+    "hello", "ahello", "slow", "whoami", "awhoami", "echo", "form", "deaf", "protected", "crash", "acrash", "missing",
     "denied", "broken", "meta_extra", "meta_extra_crash", "meta_extra_odd", "meta_extra_text",
     "meta_replaced", "meta_extra_empty", "meta_extra_none", "annotated", "annotated_crash", "stream",
     "astream", "stream_crash", "astream_crash", "astream_endless", "stream_process", "file", "endless",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ entered = threading.Event()
 
 class ShopError(Exception):
     """What the site's own code raises."""
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    """Take 20 ms."""
+    time.sleep(0.02)
+    return HttpResponse("at last")
 
 
 def hello(request: HttpRequest) -> HttpResponse:

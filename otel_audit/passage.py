@@ -219,6 +219,8 @@ class Passage:
             return
         tracer = site_tracer()  # attaches us to the site's provider before its own middleware starts the span
         if not starts_span:
+            if isinstance(tracer, trace.NoOpTracer):  # that middleware's span records nothing either
+                self._start_private_span()
             return
         parent = inbound_context(request.META)
         attributes = first_attributes(scope)
@@ -230,6 +232,20 @@ class Passage:
         else:
             self._span = tracer.start_span(scope.method, context=parent, kind=SpanKind.SERVER, attributes=attributes)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))
+        if not self._span.is_recording():
+            self._start_private_span()
+
+    def _start_private_span(self) -> None:
+        """Start the request's span on our own provider, where no other records one. It is never made current."""
+        scope = self.scope
+        parent = trace.set_span_in_context(self._span) if self._span is not None else inbound_context(scope.meta)
+        scope.span = scope.private_span = private_tracer().start_span(
+            scope.method,
+            context=parent,
+            kind=SpanKind.SERVER,
+            attributes=first_attributes(scope),
+            start_time=scope.started_ns,
+        )
 
     def _conclude_span(self, status: int | None) -> None:
         """End the span that this guard started, if it did."""
@@ -245,15 +261,9 @@ class Passage:
         self._conclude_span(status)
         if scope.span is None:
             # Without one, the site's instrumentation left this request out: excluded by URL, or refused before it.
-            parent = trace.set_span_in_context(self._span) if self._span is not None else inbound_context(scope.meta)
-            scope.span = private_tracer().start_span(
-                scope.method,
-                context=parent,
-                kind=SpanKind.SERVER,
-                attributes=first_attributes(scope),
-                start_time=scope.started_ns,
-            )
-            conclude_span(scope.span, scope, status)
+            self._start_private_span()
+        if scope.private_span is not None and scope.private_span.is_recording():
+            conclude_span(scope.private_span, scope, status)
         return scope.span
 
 
@@ -270,7 +280,9 @@ class _Inside:
         current_request.set(self._scope)
         self._token = None
         span = self._scope.span
-        if span is not None and not trace.get_current_span().get_span_context().is_valid:
+        if span is None or span is self._scope.private_span:
+            return
+        if not trace.get_current_span().get_span_context().is_valid:
             self._token = otel_context.attach(trace.set_span_in_context(span))
 
     def __exit__(self, *error: object) -> None:

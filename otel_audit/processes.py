@@ -31,7 +31,7 @@ from otel_audit.edges import edge
 from otel_audit.exception_facts import describe_exception
 from otel_audit.ids import record_id
 from otel_audit.provider import private_tracer, site_tracer
-from otel_audit.scope import Actor, Note, current_actor, current_note, note_of
+from otel_audit.scope import Actor, Note, current_actor, current_note, current_request, note_of
 
 __all__ = [
     "Process",
@@ -320,13 +320,20 @@ def _start_span(
     note = note_of(span)
     if span.is_recording() and note is not None:
         return span, note, True
-    enclosing = current_note.get()
-    if context is None and enclosing is not None and enclosing.private_span is not None:
-        parent = enclosing.private_span()  # it was never made current
-        context = None if parent is None else trace.set_span_in_context(parent)
+    parent = _private_parent() if context is None else None
+    if parent is not None:
+        context = trace.set_span_in_context(parent)
     span = private_tracer().start_span(name, context, attributes=attributes, record_exception=False)
     note = note_of(span)
     if note is None:
         raise RuntimeError("the private tracer has no audit span processor; is 'otel_audit' in INSTALLED_APPS?")
     note.private_span = ref(span)
     return span, note, False
+
+
+def _private_parent() -> Any:
+    """Return the span of our own provider that encloses the code that runs, or None: it was never made current."""
+    enclosing, scope = current_note.get(), current_request.get()
+    if enclosing is not None and enclosing.private_span is not None:
+        return enclosing.private_span()
+    return None if scope is None else scope.private_span

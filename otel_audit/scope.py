@@ -46,6 +46,8 @@ class Scope:
     """
 
     record_id: str
+    #: The span of the request where it is one of our own provider: nothing finds it as the current one.
+    private_span: Any = None
     _finished = False
     _served_by: int | None = None
     _recorded_inside: frozenset[str] = frozenset()

@@ -57,6 +57,19 @@ def test_process_of_a_request_makes_the_same_rows(client: Client, records: Audit
     assert records.processes[0].trace_id == request.trace_id
 
 
+@pytest.mark.parametrize("way", ["helpers", "classes"])
+def test_rows_of_a_request_are_of_one_trace_whatever_provider_the_site_has(
+    client: Client, records: AuditRecords, way: str, provider: str
+) -> None:
+    client.get(f"/run/{way}/2/0/")
+
+    (request,) = records.requests
+    (process,) = records.processes
+    assert {row.trace_id for row in records} == {request.trace_id}
+    assert process.parent_span_id == request.span_id
+    links_hold(records)
+
+
 @each_way
 async def test_process_of_an_async_view_makes_the_same_rows(async_client: Any, records: AuditRecords, way: str) -> None:
     await async_client.get(f"/arun/{way}/2/0/")

@@ -78,3 +78,4 @@ def test_process_inside_a_stream_belongs_to_the_request(door: Door, records: Aud
     (step,) = records.steps
     assert process.request_id == request.id
     assert step.process_id == process.id
+    assert process.trace_id == step.trace_id == request.trace_id

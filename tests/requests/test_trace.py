@@ -194,7 +194,7 @@ def test_what_a_view_leaves_open_does_not_reach_the_next_request(
     (step,) = records.steps
     assert left.trace_id != other.trace_id
     assert step.process_id is None
-    assert step.trace_id in (other.trace_id, step.trace_id)
+    assert step.trace_id == other.trace_id
 
 
 @pytest.mark.parametrize("path", ["/login_event/", "/static/login/", "/login_event_inside/", "/static/login_inside/"])
@@ -210,6 +210,22 @@ def test_sign_in_of_plain_opentelemetry_is_recorded(
     (row,) = records.requests
     (login,) = records.logins
     assert (login.status, login.method, login.request_id) == ("Sign in", "kiosk", row.id)
+
+
+@pytest.mark.parametrize("source", ["lean", "otel"])
+def test_rows_of_a_request_are_of_one_trace_where_no_provider_records_spans(
+    door: Door, fresh_provider: None, records: AuditRecords, request: pytest.FixtureRequest, source: str
+) -> None:
+    if source == "otel":
+        request.getfixturevalue("otel_django")
+    trace.set_tracer_provider(trace.NoOpTracerProvider())
+
+    door.get("/one_step/", headers={"Traceparent": f"00-{TRACE}-{PARENT}-00"})
+
+    (row,) = records.requests
+    (step,) = records.steps
+    assert row.trace_id == step.trace_id == TRACE
+    assert step.parent_span_id == row.span_id
 
 
 def test_excluded_request_in_which_a_process_runs_is_recorded(

@@ -189,6 +189,8 @@ class Passage:
             with edge("guard.at_exit"):
                 end(scope)
         scope.finish()
+        with edge("guard.route"):
+            scope.view_missed()
         if not scope.decision.is_final:
             settle(scope, status)
         if not scope.is_recorded(status, failed=failed):

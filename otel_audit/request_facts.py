@@ -18,6 +18,7 @@ from otel_audit.client_ip import client_address, parse_networks
 from otel_audit.conf import conf
 from otel_audit.edges import caught
 from otel_audit.exception_facts import describe_exception
+from otel_audit.links import mask_query
 from otel_audit.originals import original
 from otel_audit.own_facts import add_own, untrusted_headers
 from otel_audit.redaction import Body, Redactor
@@ -42,7 +43,8 @@ def request_facts(
     redactor = conf.redactor
     actor = scope.actor()
     facts: dict[str, Any] = {
-        **_at_the_door(scope, scope.route, scope.route_kwargs, redactor),
+        **_at_the_door(scope, scope.path_route, redactor),
+        "route": scope.route,
         "status": status_of(response),
         "duration_ms": round(scope.elapsed_ms(), 3),
         "actor": None if actor is None else (actor.id, actor.name, actor.type),
@@ -90,9 +92,10 @@ def request_facts(
 
 def intent_facts(scope: RequestScope) -> dict[str, Any]:
     """Return what is known of a request before any middleware of the site has run; who acts is not."""
-    route, kwargs = match_ahead(scope.request)
+    matched = match_ahead(scope.request)
     facts = {
-        **_at_the_door(scope, route, kwargs, conf.redactor),
+        **_at_the_door(scope, matched, conf.redactor),
+        "route": matched[0],
         "status": None,
         "duration_ms": None,
         "actor": None,
@@ -105,12 +108,11 @@ def intent_facts(scope: RequestScope) -> dict[str, Any]:
     return facts
 
 
-def _at_the_door(scope: RequestScope, route: str, kwargs: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
+def _at_the_door(scope: RequestScope, matched: tuple[str, Mapping[str, Any]], redactor: Redactor) -> dict[str, Any]:
     return {
         "method": scope.method,
-        "url": _masked_path(scope.path, route, kwargs, redactor),
-        "route": route,
-        "query": redactor.query(scope.query, scope.path) if scope.query else "",
+        "url": _masked_path(scope.path, *matched, redactor),
+        "query": mask_query(scope.query, redactor, scope.path, scope.urlconf) if scope.query else "",
         "scheme": scope.scheme,
         "address": _client_address(scope.remote_addr, scope.forwarded_for, scope.forwarded, conf.now().TRUSTED_PROXIES),
         "user_agent": _masked(redactor, scope.user_agent),

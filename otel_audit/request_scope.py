@@ -19,6 +19,7 @@ from otel_audit.bodies import TeeStream
 from otel_audit.conf import conf
 from otel_audit.delivery import delivery
 from otel_audit.ids import record_id
+from otel_audit.routes import match_near
 from otel_audit.scope import Actor, Scope, events_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class RequestScope(Scope):
     """A request that is being served. See `otel_audit.scope.Scope`."""
 
     route = ""
-    route_kwargs: Mapping[str, Any] = {}  # never written to
+    #: Of the route that was found, or would have been: what is masked in the path.
+    path_route: tuple[str, Mapping[str, Any]] = ("", {})  # never written to
+    _is_matched = False
     span: Any = None
     error: BaseException | None = None
     metadata_only = False
@@ -136,19 +139,30 @@ class RequestScope(Scope):
         match = request.resolver_match
         if match is not None:
             self.route = match.route or ""
-            self.route_kwargs = match.kwargs
-            self._mask_route()
+            self._is_matched = True
+            self._mask_route(self.route, match.kwargs)
         self._user_at_view = request.__dict__.get("user")
 
-    def _mask_route(self) -> None:
+    def view_missed(self) -> None:
+        """Mask the path of a request that never reached its view by the route that it would have had."""
+        if not self._is_matched:
+            self._mask_route(*match_near(self.request.path_info, self.urlconf))
+
+    @property
+    def urlconf(self) -> Any:
+        """The URLs of the request, where a middleware has chosen others than the site's."""
+        return getattr(self.request, "urlconf", None)
+
+    def _mask_route(self, route: str, kwargs: Mapping[str, Any]) -> None:
         """Mask on the span, as it may be forwarded, what the route took from the path and is named like a secret."""
+        self.path_route = route, kwargs
         redactor, span = conf.redactor, self.span
-        if not redactor.secret_route(self.route, self.route_kwargs) or not getattr(span, "is_recording", bool)():
+        if not redactor.secret_route(route, kwargs) or not getattr(span, "is_recording", bool)():
             return
         found = getattr(span, "attributes", None) or {}
         for key in _PATH_ATTRIBUTES:
             if isinstance(value := found.get(key), str):
-                span.set_attribute(key, redactor.route(value, self.route, self.route_kwargs))
+                span.set_attribute(key, redactor.route(value, route, kwargs))
 
     def failed(self, error: BaseException | None) -> None:
         """Note an exception; the latest one is what the client's response came from."""

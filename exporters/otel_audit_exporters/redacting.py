@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from django.urls import Resolver404, resolve
 from opentelemetry.sdk.trace import Event, EventBase, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Link, SpanContext, Status, TraceState
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, TraceState
 from opentelemetry.util.types import Attributes
 
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.keyed import is_fingerprint
+from otel_audit.links import mask_page, mask_query
 from otel_audit.redaction import Redactor, is_mark
 from otel_audit.text import storable
 from otel_audit.trace_member import MEMBER
@@ -27,6 +26,8 @@ __all__ = ["RedactingSpanExporter"]
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _QUERY_ATTRIBUTES: Final = frozenset({keys.URL_QUERY})
 _URL_ATTRIBUTES: Final = frozenset({keys.URL_FULL, keys.OLD_HTTP_URL, keys.OLD_HTTP_TARGET})
+#: Where the address of a request stands.
+_PATHS: Final = (keys.URL_PATH, *sorted(_URL_ATTRIBUTES))
 #: Where OpenTelemetry's instrumentation puts the header, when a site asks for it: links to reset a password are there.
 _REFERER_ATTRIBUTES: Final = frozenset({"http.request.header.referer"})
 
@@ -67,12 +68,15 @@ def _all_redacted(spans: Sequence[ReadableSpan], redactor: Redactor) -> Iterator
 
 def _redacted(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
     description = span.status.description
+    attributes: Mapping[str, Any] = span.attributes or {}
+    if span.kind is SpanKind.SERVER and keys.HTTP_ROUTE not in attributes:
+        attributes = _unrouted(attributes, redactor)
     return copy_of(
         span,
         name=_text(span.name, redactor),
         context=_context(span.get_span_context(), redactor),
         parent=_context(span.parent, redactor),
-        attributes=_attributes(span.attributes, span.dropped_attributes, redactor, _known(span.attributes or {})),
+        attributes=_attributes(attributes, span.dropped_attributes, redactor, _known(attributes)),
         events=list_of((_event(event, redactor) for event in span.events), span.dropped_events),
         links=list_of((_link(link, redactor) for link in span.links), span.dropped_links),
         status=Status(span.status.status_code, _text(description, redactor) if description else None),
@@ -127,7 +131,7 @@ def _value(key: str, value: Any, redactor: Redactor) -> Any:
         return tuple(_value(key, item, redactor) for item in value)
     if isinstance(value, str):
         if key in _QUERY_ATTRIBUTES:
-            return storable(redactor.query(value))
+            return storable(mask_query(value, redactor))
         if key in _URL_ATTRIBUTES or key in _REFERER_ATTRIBUTES:
             return storable(_url(key, value, redactor))
     (copied,) = redactor.value({key: value}).values()
@@ -141,9 +145,15 @@ def _value(key: str, value: Any, redactor: Redactor) -> Any:
 def _url(key: str, url: str, redactor: Redactor) -> str:
     path, mark, query = url.partition("?")
     if key in _REFERER_ATTRIBUTES:
-        try:
-            match = resolve(urlsplit(path).path)
-            path = redactor.route(path, match.route or "", match.kwargs)
-        except (Resolver404, ValueError):
-            pass  # no page of this site
-    return redactor.text(path) + mark + redactor.query(query, path)
+        path = mask_page(path, redactor)
+    return redactor.text(path) + mark + mask_query(query, redactor, path)
+
+
+def _unrouted(attributes: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """Return the attributes of a request that reached no view, its address masked by the route it would have had."""
+    masked = dict(attributes)
+    for key in _PATHS:
+        if isinstance(address := attributes.get(key), str):
+            path, mark, query = address.partition("?")
+            masked[key] = mask_page(path, redactor) + mark + query
+    return masked

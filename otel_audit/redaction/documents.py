@@ -20,6 +20,9 @@ __all__ = ["Copier"]
 MAX_DEPTH: Final = 28
 MAX_ITEMS: Final = 10_000
 MAX_TEXT: Final = 65_536  # characters of one string
+#: Characters of all strings: what a view hands over may be as large as the body of its client, and is masked in the
+#: request.
+MAX_CHARACTERS: Final = 4 * MAX_TEXT
 _EXACT: Final = 2**53  # up to here an integer survives a reader that has floats only
 _LONGEST_INTEGER: Final = 10**4000  # Python refuses to print longer ones in decimal
 
@@ -34,6 +37,7 @@ class Copier:
         self._mark = engine.marker.mark
         self._keyed = engine.marker.keyed
         self._left = MAX_ITEMS
+        self._room = MAX_CHARACTERS
 
     def copy(self, value: Any, depth: int = 0) -> Any:
         """Return a JSON-able copy of ``value``."""
@@ -66,8 +70,10 @@ class Copier:
             self._left -= 1
             written = _as_text(key)
             name = self._string(written, self._name)
-            while name in copy:
+            if name in copy:
                 name += "'"
+            while name in copy:
+                name += str(len(copy))  # another one with each item: thousands of names may be one when masked
             secret = item is not None and not isinstance(item, bool) and item != "" and self._secret(written)
             copy[name] = self._masked(item) if secret else self.copy(item, depth)
         return copy
@@ -102,8 +108,10 @@ class Copier:
         return value if -_EXACT <= value <= _EXACT else str(value)
 
     def _string(self, text: str, mask: Callable[[str], str]) -> str:
-        if len(text) > MAX_TEXT:
-            return f"{mask(text[:MAX_TEXT])}… [cut: {len(text)} characters]"
+        limit = min(MAX_TEXT, self._room)
+        self._room -= min(len(text), limit)
+        if len(text) > limit:
+            return f"{mask(text[:limit])}… [cut: {len(text)} characters]"
         return mask(text)
 
 

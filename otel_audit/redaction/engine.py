@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from otel_audit.redaction.encoded import mask_encoded
 from otel_audit.redaction.marks import Marker
 from otel_audit.redaction.markup import mask_tags
+from otel_audit.redaction.messages import mask_messages
 from otel_audit.redaction.named import mask_named
 from otel_audit.redaction.names import Names, fold
 from otel_audit.redaction.pairs import PairMasker
@@ -89,9 +91,10 @@ class Engine:
                 text = mask_named(text, lower, self.names, self.marker, json=json)
                 lower = fold(text)
             text = self._pairs.mask(text, lower, json=json, markup=markup)
+            text = mask_encoded(text, self.names, self.marker)
         if not short or SHAPE_HINT.search(lower) is not None:
             text = mask_cards(mask_shapes(text, lower, self.marker), self.marker, json=json)
-        return text
+        return mask_messages(text, self.names, self.marker)
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ __all__ = ["mask_tags"]
 _MAX_TAG: Final = 2000  # characters between the beginning of a tag and the name in it
 _TAG: Final = re.compile(r"<([\w:.\-]++)(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+>")
 _ATTRIBUTE: Final = re.compile(r"([\w:.\-]++)(\s*+=\s*+)(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))")
-_TEXT: Final = re.compile(r"(?!\s*+<)[^<]++")
+_TEXT: Final = re.compile(r"(?!\s*+<(?!!\[CDATA\[))(?:[^<]++|<!\[CDATA\[(?:[^\]]++|\](?!\]>))*+(?:\]\]>|\Z))++")
 #: ``<key>password</key><string>…</string>``, as property lists and XML-RPC write it.
 _NEIGHBOUR: Final = re.compile(
     r"<(name|key|member)>\s*+([^<]{1,100}+)</\1>\s*+<(?:\w{1,20}+)>(?:\s*+<\w{1,20}+>)?+([^<]++)", re.IGNORECASE
@@ -59,7 +59,9 @@ def mask_tags(text: str, places: list[int], names: Names, marker: Marker) -> str
 def _text_end(text: str, tag: re.Match[str]) -> int:
     """Return where the text of ``<property name="password">…</property>`` ends, the tag's end where it has none."""
     behind = _TEXT.match(text, tag.end())
-    return tag.end() if behind is None or not text.startswith(f"</{tag[1]}", behind.end()) else behind.end()
+    if behind is None or not (behind.end() == len(text) or text.startswith(f"</{tag[1]}", behind.end())):
+        return tag.end()
+    return behind.end()
 
 
 def _mask_neighbour(match: re.Match[str], names: Names, marker: Marker) -> str:

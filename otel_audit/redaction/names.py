@@ -16,6 +16,7 @@ __all__ = ["Names", "fold"]
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+[a-z]*")
 _BRACKETS: Final = re.compile(r"[\[\]]+")
+_ESCAPED: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")  # a letter, as JSON may write it
 _MAX_CACHED: Final = 100  # characters
 
 #: Parts that make any name a secret's, in the name written as one lower-case word.
@@ -118,6 +119,8 @@ class Names:
     def _is_secret(self, name: str) -> bool:
         if "%" in name:
             name = unquote(name)
+        if "\\u" in name:
+            name = _ESCAPED.sub(lambda letter: chr(int(letter[1], 16)), name)
         if "[" in name:
             return any(self._is_secret(part) for part in _BRACKETS.split(name) if part)
         if self._extra and _alphanumeric(name) in self._extra:
@@ -159,7 +162,15 @@ def _alphanumeric(name: str) -> str:
 def _extra_places(extra: frozenset[str]) -> Iterator[re.Pattern[str]]:
     """Yield patterns that find the site's own names with any punctuation between their letters."""
     for name in sorted(extra):
-        yield re.compile(r"[_\-. ]?".join(map(re.escape, name)), _flags([name]))
+        yield re.compile(r"[_\-. ]?".join(map(_letter, name)), _flags([name]))
+
+
+def _letter(letter: str) -> str:
+    """Return a pattern for a letter, which JSON may have escaped when it is no ASCII."""
+    if letter.isascii():
+        return re.escape(letter)
+    cases = sorted({case for case in (letter, letter.upper()) if len(case) == 1 and case <= "\uffff"})
+    return "|".join(["(?:" + re.escape(letter), *(rf"\\++u{ord(case):04x}" for case in cases)]) + ")"
 
 
 def _flags(names: Iterable[str]) -> re.RegexFlag:

@@ -21,10 +21,12 @@ _MAX_KEY: Final = 100  # characters to the left of a place
 _MAX_NAME: Final = 200
 _MAX_ELEMENT: Final = 8192  # characters of an element's text where the document is no markup
 
+#: The rest of a key from inside it, marks that belong to its letters and letters that JSON has escaped included.
+_REST: Final = r"(?:[\w.\-\[\]%$@\u0300-\u036f]++|\\++u(?!00[2-7])[0-9a-fA-F]{4})*+"
 #: From inside a key to behind the separator: the rest of the key (1), its closing quote (2), the separator (3).
 #: PostgreSQL names a duplicate as ``Key (token)=(value)``, a ``repr`` of headers has ``(b'authorization', b'…')``.
 _AFTER: Final = re.compile(
-    r"([\w.\-\[\]%$@]*+(?:(?<=\w) (?:id|number|no|key|code)\b)?+)"
+    rf"({_REST}(?:(?<=\w) (?:id|number|no|key|code)\b)?+)"
     r"(?:"
     r"(\\*+[\"'])(?:\s|\\++[nrt])*+(=>|=(?![=~])|:=|:(?!:)|,(?=\s*+b?[\"']))(?:\s|\\++[nrt])*+"
     r"|()[ \t]*+(=>|=(?![=~])|:=|:(?!:|//))[ \t]*+"
@@ -33,7 +35,7 @@ _AFTER: Final = re.compile(
     re.IGNORECASE,
 )
 #: The same for the common case of JSON, with the value (2): two strings, neither inside another.
-_JSON_PAIR: Final = re.compile(r'([\w.\-\[\]%$@]*+)"\s*+:\s*+"((?:[^"\\]++|\\.)++)"', re.DOTALL)
+_JSON_PAIR: Final = re.compile(rf'({_REST})"\s*+:\s*+"((?:[^"\\]++|\\.)++)"', re.DOTALL)
 _SPACED: Final = re.compile(r"[^\"'\n\\=:,]{1,80}+(?=\\*+[\"'])")
 _TUPLE: Final = re.compile(r"\(b?\Z")
 _LINE_START: Final = re.compile(r"(?:\A|\n)[ \t\-]*+\Z")
@@ -41,7 +43,6 @@ _HEADER: Final = re.compile(r"(?:http|proxy|set|[^a-z])*+(?:authorization|cookie
 _TAG_REST: Final = re.compile(r"[^<>]{0,1000}+>")
 _PREFIX: Final = re.compile(r"<[\w.\-]{1,40}:\Z")
 _KEY_PUNCTUATION: Final = frozenset("_.-[]%$@")
-_DUPLICATE: Final = re.compile(r"(Duplicate entry ')([^\n]{1,1000}?)(' for key '([^'\n]{1,200})')")
 
 
 class _Source:
@@ -111,19 +112,11 @@ class PairMasker:
                 kept += (text[done : span.start], span.mask)
                 done = span.end
                 checked = max(checked, done)
-        masked = "".join((*kept, text[done:])) if kept else text
-        return self._mask_duplicates(masked) if "Duplicate entry" in text else masked
+        return "".join((*kept, text[done:])) if kept else text
 
     def _is_json_key(self, text: str, place: int, end: int, floor: int) -> bool:
         start = text.rfind('"', max(floor, place - _MAX_KEY), place) + 1
         return self._names.secret(text[start or _left(text, place, floor) : end])
-
-    def _mask_duplicates(self, text: str) -> str:
-        """Mask the value in MySQL's ``Duplicate entry '…' for key '…'`` where the key is a secret's."""
-        mark, secret = self._marker.mark, self._names.secret
-        return _DUPLICATE.sub(
-            lambda found: f"{found[1]}{mark(found[2])}{found[3]}" if secret(found[4]) else found[0], text
-        )
 
     def _span(self, source: _Source, place: int, after: re.Match[str], floor: int) -> Span | None:
         """Return the value whose key contains ``place``; None where there is no value or no secret."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from otel_audit.redaction.callbacks import mask_callbacks
-from otel_audit.redaction.marks import Marker
+from otel_audit.redaction.marks import MASK, Marker
 from otel_audit.redaction.names import fold
 
 __all__ = ["SHAPE_HINT", "card_number", "mask_cards", "mask_shapes"]
@@ -113,16 +113,18 @@ _CARD: Final = re.compile(
 )
 #: Length → first digits of cards of that length, so that ids and timestamps that pass Luhn by chance stay.
 _ISSUERS: Final = {
-    13: re.compile("4"),
-    14: re.compile("3(?:0[0-5]|[689])"),
-    15: re.compile("3[47]|2131|1800"),
-    16: re.compile("4|5[0-8]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[05]|6[02-57]"),
-    17: re.compile("6[02-57]|5[06-8]"),
-    18: re.compile("6[02-57]|5[06-8]"),
-    19: re.compile("4|6[02-57]|5[06-8]"),
+    13: re.compile(b"4"),
+    14: re.compile(b"3(?:0[0-5]|[689])"),
+    15: re.compile(b"3[47]|2131|1800"),
+    16: re.compile(b"4|5[0-8]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[05]|6[02-57]"),
+    17: re.compile(b"6[02-57]|5[06-8]"),
+    18: re.compile(b"6[02-57]|5[06-8]"),
+    19: re.compile(b"4|6[02-57]|5[06-8]"),
 }
-_DOUBLED: Final = str.maketrans("0123456789", "0246813579")
+_DOUBLED: Final = bytes.maketrans(b"0123456789", b"0246813579")
+_ZERO: Final = ord("0")
 _MAX_BLANKS: Final = 200
+_MASK: Final = MASK.encode()
 _AFTER_NUMBER: Final = re.compile(rb"\s*+(?:[\],}]|\Z)")
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 
@@ -175,25 +177,30 @@ def mask_cards(text: str, marker: Marker, *, json: bool = False) -> str:
     if _RUN not in digits and _GROUPS not in digits:
         return text
     places = (_CARD.match(data, place.start()) for place in _CARD_PLACE.finditer(digits))
-    cards = [card.span() for card in places if card is not None and card_number(card[0].decode())]
+    cards = [card.span() for card in places if card is not None and _is_card(card[0])]
     if not cards:
         return text
     kept: list[bytes] = []
     done = 0
     for (start, end), is_number in zip(cards, _are_numbers(data, cards, json=json), strict=True):
-        mark = marker.mark(data[start:end].decode()).encode()
+        mark = marker.mark(data[start:end].decode()).encode() if marker.keyed else _MASK
         kept += (data[done:start], b'"%s"' % mark if is_number else mark)
         done = end
     return b"".join((*kept, data[done:])).decode("utf-8", "surrogatepass")
 
 
 def card_number(written: str) -> bool:
-    """Whether ``written`` (digits, maybe with spaces and dashes) is a card number."""
-    digits = written.replace(" ", "").replace("-", "")
+    """Whether ``written`` (digits) is a card number."""
+    return _is_card(written.encode())
+
+
+def _is_card(written: bytes) -> bool:
+    """Whether ``written`` (ASCII digits, maybe with spaces and dashes) is a card number."""
+    digits = written.translate(None, b" -")
     issuer = _ISSUERS.get(len(digits))
     if issuer is None or issuer.match(digits) is None:
         return False
-    total = sum(map(int, digits[-1::-2] + digits[-2::-2].translate(_DOUBLED)))
+    total = sum(digits[-1::-2]) + sum(digits[-2::-2].translate(_DOUBLED)) - _ZERO * len(digits)
     return total % 10 == 0
 
 
@@ -252,7 +259,10 @@ def _are_numbers(data: bytes, spans: list[tuple[int, int]], *, json: bool) -> It
     """Tell of each span whether it stands as a number of its own in JSON, not inside a string."""
     string_end = position = 0
     for start, end in spans:
-        before = data[max(0, start - _MAX_BLANKS) : start].rstrip() if json else b'"'
+        if not json or data[start - 1 : start] == b'"':  # most stand in strings of their own
+            yield False
+            continue
+        before = data[max(0, start - _MAX_BLANKS) : start].rstrip()
         if not (before[-1:] in b"[,:" if before else start <= _MAX_BLANKS) or _AFTER_NUMBER.match(data, end) is None:
             yield False
             continue

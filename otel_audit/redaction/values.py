@@ -21,7 +21,10 @@ _QUOTE: Final = re.compile(r"(?<!\\)(\\*+)([\"'])")
 _STRING_END: Final = re.compile(r"[\"']\s*+(?:[,}\])]|\Z|(?<=\s)[+%]\s)")
 _LITERAL: Final = re.compile(r"(?:null|true|false|None|True|False|undefined|%[srd])(?![\w.\-])")
 _BRACKET: Final = re.compile(r"(?<!\\)(\\*+)([\"'])|[\[\]{}()]")
-_HEADER_LINE: Final = re.compile(r"(?:[^\r\n\"'\\]++|\\(?![rn\"'\\]))*+")
+#: Quotes of its own stand behind an equals sign: ``Digest username="ada", response="…"``.
+_HEADER_LINE: Final = re.compile(
+    r"(?:[^\r\n\"'\\]++|\\(?![rn\"'\\])|(?<==)(\\*+)\"[^\r\n\"\\]*+(?:\1\"|(?=[\r\n]|\Z)))*+"
+)
 #: Punctuation belongs to a bare value unless something follows it that shows the value's end.
 _BARE: Final = re.compile(
     r"(?:(?i:bearer|basic|token|jwt|digest)[ ]{1,4}(?=\S))?+"
@@ -112,6 +115,11 @@ class Values:
         if in_string and not opener[1] and _STRING_END.match(self._text, opener.end() - 1):
             return None  # the quote that ends the string in which the key stands
         start = opener.end()
+        thrice = (opener[1] + opener[2]) * 3
+        if self._text.startswith(thrice, opener.start(1)):
+            start = opener.start(1) + len(thrice)
+            end = self._text.find(thrice, start)  # it may have lines of its own
+            return self._span(start, limit if end < 0 else end)
         return self._span(start, self._closing_quote(start, len(opener[1]), opener[2], limit, json=self._json)[0])
 
     def _span(self, start: int, end: int) -> Span | None:

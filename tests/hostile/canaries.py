@@ -43,7 +43,7 @@ query_array query_json reset reset_referer cookie session_cookie proxy_authoriza
 x_auth_token user_agent_pair path_pair login_password token_password basic_password tracestate baggage
 wrong_login_again exception_body oauth_code oauth_state oauth_short oauth_referer oauth_next oauth_exchange
 code_verifier saml_response saml_request relay_state totp backup_code recovery_codes device_code signed_url azure_sig
-forged_mark
+forged_mark link_redirect link_lost link_host link_next link_json link_html link_failing contrasena
 """
 #: Secrets that a view, a library or plain OpenTelemetry code writes; the site gets them by name.
 VIEW_SECRETS: Final = {
@@ -121,6 +121,7 @@ def _json() -> list[bytes]:
         _data({"notes": [S["aws"], S["github"], S["stripe"], S["slack"]]}),
         _data({"notes": [S["gitlab"], f"see {S['npm']}.", {"a": S["google"]}, S["google_oauth"], S["vault"]]}),
         _data({"totp": S["totp"], "backupCode": S["backup_code"], "recovery_codes": [S["recovery_codes"], 1]}),
+        _data({"link": f"/in/?next=%2Fx%3Ftoken%3D{S['link_json']}%26a%3D1", "contrase\u00f1a": S["contrasena"]}),
         _data({"device_code": S["device_code"], "password": "[redacted]" + S["forged_mark"]}),
         _data({"file": f"-----BEGIN RSA PRIVATE KEY-----\n{S['pem']}\n-----END RSA PRIVATE KEY-----\n"}),
         _data({"url": f"https://ada:{S['user_info']}@example.com/", "cache": f"redis://:{S['redis']}@cache:6379/0"}),
@@ -187,6 +188,7 @@ def _documents() -> list[bytes]:
         http("POST", "/echo/", xml, body=f"<a><secret><![CDATA[{S['xml_cdata']}]]></secret></a>".encode()),
         http("POST", "/echo/", xml, body=f"<x:a><x:api-key a='b'>{S['xml_namespace']}</x:api-key></x:a>".encode()),
         http("POST", "/echo/", soap, body=f'<wsse:Password Type="#T">{S["soap"]}</wsse:Password>'.encode()),
+        http("POST", "/echo/", html, body=f"<i data-a='{{&quot;token&quot;:&quot;{S['link_html']}&quot;}}'>".encode()),
         http("POST", "/echo/", html, body=f'<input name="csrfmiddlewaretoken" value="{S["html_input"]}">'.encode()),
     ]
 
@@ -210,6 +212,11 @@ def _addresses() -> list[bytes]:
         http("GET", f"/account/new-password/Mg/{S['reset_link']}/"),
         http("GET", f"/echo/{S['jwt_in_path']}/"),
         http("GET", f"/echo/;password={S['path_pair']}/"),
+        http("GET", f"/invitation/{S['link_redirect']}"),
+        http("GET", f"/invitation/{S['link_lost']}/)."),
+        http("GET", f"/invitation/{S['link_host']}/", host="evil.example"),
+        http("GET", f"/echo/?next=%2Finvitation%2F{S['link_next']}%2F&next=http://127.0.0.1/invitation/{S['link_next']}"),
+        http("GET", f"/fail/outer/request/?next=/invitation/{S['link_failing']}/"),
     ]  # fmt: skip
 
 

@@ -214,8 +214,8 @@ def deep(request: HttpRequest) -> HttpResponse:
     return HttpResponse("deep")
 
 
-def reset(request: HttpRequest, uidb64: str, token: str) -> HttpResponse:
-    """Take a password-reset link."""
+def reset(request: HttpRequest, token: str, uidb64: str = "") -> HttpResponse:
+    """Take a link with a secret in it."""
     return HttpResponse(json.dumps({"ok": True}))
 
 
@@ -238,6 +238,7 @@ urlpatterns = [
     path("crash/<how>/", csrf_exempt(crash)),
     path("deep/", deep),
     path("reset/<uidb64>/<token>/", reset),
+    path("invitation/<token>/", reset),
     re_path(r"^echo/", csrf_exempt(echo)),
 ]
 if AUDITED and hasattr(settings, "CANARIES"):

@@ -18,6 +18,7 @@ from otel_audit.conf import conf
 from otel_audit.edges import caught, edge
 from otel_audit.passage import Passage
 from otel_audit.request_scope import scope_of
+from otel_audit.span_facts import describe_span
 
 __all__ = [
     "GUARD_PATH",
@@ -52,7 +53,10 @@ class _Layer:
             return self.__acall__(request)
         passage = Passage.begin(request, self._starts_span)
         if not isinstance(passage, Passage):
-            return passage or self.get_response(request)
+            response = passage or self.get_response(request)
+            if not self._starts_span:
+                describe_span(request)
+            return response
         try:
             if not (passage.intend() and passage.wait()) and passage.must_refuse():
                 return passage.refuse()
@@ -75,7 +79,10 @@ class _Layer:
         """Serve ``request`` in an event loop."""
         passage = Passage.begin(request, self._starts_span)
         if not isinstance(passage, Passage):
-            return passage or await self.get_response(request)
+            response = passage or await self.get_response(request)
+            if not self._starts_span:
+                describe_span(request)
+            return response
         try:
             if not (passage.intend() and await passage.wait_async()) and passage.must_refuse():
                 return passage.refuse()

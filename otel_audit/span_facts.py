@@ -8,12 +8,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpRequest
+
 from otel_audit import attributes as keys
 from otel_audit.edges import caught
+from otel_audit.integrations.identity import session_id
 from otel_audit.keyed import actor_hash
-from otel_audit.request_scope import RequestScope
+from otel_audit.request_scope import RequestScope, scope_of
 
-__all__ = ["standard_attributes"]
+__all__ = ["describe_span", "standard_attributes"]
+
+
+def describe_span(request: HttpRequest) -> None:
+    """Say on the span of another instrumentation what is known when the view has returned; it has ended afterwards.
+
+    Who acts is asked of nobody: where the view did not ask for the user, the span does not say.
+    """
+    try:
+        scope = scope_of(request)
+        if scope is None or scope.span is None or not scope.span.is_recording():
+            return
+        found = {keys.AUDIT_RECORD_ID: scope.record_id, **standard_attributes(scope)}
+        if keys.SESSION_ID not in found and (session := session_id(request)) is not None:
+            found[keys.SESSION_ID] = session
+        scope.span.set_attributes(found)
+    except Exception:
+        caught("middleware.span")
 
 
 def standard_attributes(scope: RequestScope) -> dict[str, str]:

@@ -32,6 +32,11 @@ def session_fingerprint(request: Any) -> str | None:
     return None if _content(session) is None else _fingerprint(session)
 
 
+def session_id(request: Any) -> str | None:
+    """Return the keyed hash of the token that authenticated a request, else of its session; None without either."""
+    return _token(request) or session_fingerprint(request)
+
+
 def note_session(scope: RequestScope | None, request: Any, facts: dict[str, Any] | None) -> None:
     """Note on a sign-out, before the session or the token is gone, which one it was and who acted in it."""
     found = _found(request)

@@ -163,7 +163,12 @@ SENT: dict[str, bytes] = {
     "duplicate keys": data(b'{"a": 1, "a": 2, "password": "one", "password": "two"}'),
     "20,000 keys": data(json.dumps({f"k{n}": n for n in range(20_000)}).encode()),
     "emoji and marks": data('{"a": "💣\u202e\u200f"}'.encode()),
-    "100 KB of combining characters": data(b'{"a": "' + "e\u0301".encode() * 30_000 + b'"}'),
+    "1 MB of combining characters": data(b'{"a": "e' + "\u0301".encode() * 500_000 + b'"}'),
+    "100 MB JSON": data(b'{"a": "' + b"x" * 100_000_000 + b'", "password": "one"}'),
+    "20 MB of texts": data(json.dumps({"a": ["password: one, token=two " * 2500] * 300}).encode()),
+    "10,000 names that are one without their secrets": data(
+        json.dumps({f"Bearer abcdef{number}": number for number in range(10_000)}).encode()
+    ),
     "ANSI escapes in JSON": data(b'{"a": "\\u001b[2J\\r\\nGET /forged HTTP/1.1"}'),
     "markup in JSON": data(b'{"a": "<script>alert(1)</script><img src=x onerror=alert(1)>"}'),
     "JSON as a form": data(b'{"a": 1}', FORM),
@@ -179,6 +184,11 @@ SENT: dict[str, bytes] = {
 REFUSED = {"two content types": {"wsgi": "gunicorn takes one content type"}}
 DATA = {name: Entry(raw, "/data/", method="POST", refused=REFUSED.get(name, {})) for name, raw in SENT.items()}
 
+UPLOAD = (
+    b'--B\r\nContent-Disposition: form-data; name="a"; filename="password=one"\r\n\r\n'
+    + b"\xff" * 20_000_000
+    + b"\r\n--B--\r\n"
+)
 BODIES: dict[str, Entry] = {
     "10,000 parts": Entry(http("POST", "/form/", MULTIPART, body=multipart(10_000)), "/form/", method="POST"),
     "900 parts": Entry(
@@ -208,6 +218,12 @@ BODIES: dict[str, Entry] = {
     ),
     "form of 5,000 fields": Entry(http("POST", "/form/", FORM, body=b"a=1&" * 5000), "/form/", method="POST"),
     "form in UTF-7": Entry(http("POST", "/form/", FORM + "; charset=utf-7", body=b"a=1"), "/form/", method="POST"),
+    "upload of 20 MB": Entry(
+        http("POST", "/form/", MULTIPART, body=UPLOAD),
+        "/form/",
+        method="POST",
+        row={"request_size": len(UPLOAD), "request_body": lambda found: "one" not in found},
+    ),
     "chunked": Entry(
         http("POST", "/chunks/", "Transfer-Encoding: chunked", body=b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"),
         "/chunks/",
@@ -335,6 +351,23 @@ IDENTITY: dict[str, Entry] = {
     ),
     "session that nobody asks for": Entry(
         lambda people: http("GET", "/echo/", f"Cookie: sessionid={people.session}"), "/echo/", row={"actor_name": "ada"}
+    ),
+    "user who is deleted in the request": Entry(
+        http("GET", "/amid/deleted/"), "/amid/deleted/", row={"actor_name": "gone soon"}
+    ),
+    "user who signs out in the request that signs in": Entry(
+        http("GET", "/amid/logout/"), "/amid/logout/", row={"actor_name": "ada"}
+    ),
+    "sign-in as another one that fails while signed in": Entry(
+        lambda people: http("GET", "/amid/failure/", f"Cookie: sessionid={people.session}"),
+        "/amid/failure/",
+        row={"actor_name": "ada"},
+    ),
+    "link with a secret, without its slash": Entry(
+        http("GET", "/invitation/abcdefg"), "/invitation/[redacted]", row={"status_code": 301, "outcome": "success"}
+    ),
+    "link with a secret, to another host": Entry(
+        http("GET", "/invitation/abcdefg/", host="evil.example"), "/invitation/[redacted]/", row={"status_code": 400}
     ),
     "session of garbage": Entry(
         http("GET", "/echo/", b"Cookie: sessionid=\xff\x00".replace(b"\0", b"") + b"'\""),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import pytest
+
 from tests.e2e.shop import until
 
 from .sites import Audited, connect, http, send
@@ -21,6 +23,17 @@ def test_client_that_leaves_in_the_middle_of_an_answer_leaves_one_row(door: Audi
     (row,) = _rows(door, 1)
     assert (row["url"], row["status_code"], row["outcome"]) == (ENDLESS[door.name], 200, "failure")
     assert row["error_type"]
+
+
+@pytest.mark.parametrize("door", ["asgi"], indirect=True)
+def test_async_view_that_is_cancelled_as_its_client_leaves_has_one_row(door: Audited) -> None:
+    with connect(door.server) as connection:
+        connection.sendall(http("GET", "/awaiting/"))
+        assert until(lambda: "awaiting" in door.site.log, timeout=10)
+
+    (row,) = _rows(door, 1)
+    assert (row["url"], row["status_code"], row["outcome"]) == ("/awaiting/", None, "unknown")
+    assert row["error_type"] == "asyncio.exceptions.CancelledError"
 
 
 def test_body_that_comes_byte_by_byte_has_one_row(door: Audited) -> None:

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
 
+from otel_audit.keyed import actor_hash
 from otel_audit.testing import AuditRecords
 from otel_audit_exporters.otlp import _OrdinarySpans
 from otel_audit_exporters.pipeline import pipeline
@@ -121,6 +122,51 @@ def test_lean_span_speaks_the_stable_conventions(
         "http.response.status_code": 200,
         "audit.record.id": str(row.id),
     }
+
+
+@pytest.mark.parametrize("source", ["lean", "otel"])
+@pytest.mark.parametrize("path", ["/whoami/", "/awhoami/", "/api/who/"])
+def test_span_says_who_acted_in_which_session_whoever_starts_it(
+    door: Door,
+    forwarded: InMemorySpanExporter,
+    records: AuditRecords,
+    session: dict[str, str],
+    request: pytest.FixtureRequest,
+    source: str,
+    path: str,
+) -> None:
+    if source == "otel":
+        request.getfixturevalue("otel_django")
+
+    door.get(path, headers=session)
+    door.get(path)
+
+    (told, nobody), (row, _) = forwarded.get_finished_spans(), sorted(records.requests, key=lambda row: row.id)
+    attributes = dict(told.attributes or {})
+    assert (attributes["user.hash"], attributes["session.id"]) == (actor_hash(row.user), row.session_id)
+    assert attributes["audit.record.id"] == str(row.id)
+    assert attributes["code.function.name"].startswith("tests.requests.views.")
+    assert {"user.hash", "session.id"}.isdisjoint(nobody.attributes or {})
+
+
+@pytest.mark.parametrize("source", ["lean", "otel"])
+def test_span_of_another_instrumentation_asks_nobody_who_acts(
+    door: Door,
+    forwarded: InMemorySpanExporter,
+    records: AuditRecords,
+    session: dict[str, str],
+    request: pytest.FixtureRequest,
+    source: str,
+) -> None:
+    if source == "otel":
+        request.getfixturevalue("otel_django")
+
+    reply = door.get("/hello/", headers=session)
+
+    (span,) = forwarded.get_finished_spans()
+    assert ("user.hash" in (span.attributes or {})) is (source == "lean")  # ours ends when the guard has asked
+    assert records.requests[0].actor_name == "ada"
+    assert reply.header("Vary") is None
 
 
 def test_lean_span_of_a_crash_says_the_error_type_and_nothing_else_of_it(

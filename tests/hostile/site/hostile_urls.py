@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth.models import User
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.urls import include, path, re_path
@@ -214,6 +217,28 @@ def deep(request: HttpRequest) -> HttpResponse:
     return HttpResponse("deep")
 
 
+def amid(request: HttpRequest, how: str) -> HttpResponse:
+    """Change who acts while the request is served."""
+    if how == "deleted":
+        request.user = User.objects.create_user("gone soon")
+        request.user.delete()
+    elif how == "logout":
+        login(request, User.objects.get(username="ada"), "django.contrib.auth.backends.ModelBackend")
+        logout(request)
+    else:
+        authenticate(request, username="bob", password="guess")
+    return HttpResponse(how)
+
+
+async def awaiting(request: HttpRequest) -> HttpResponse:
+    """Take longer than the client waits."""
+    import asyncio
+
+    print("awaiting", file=sys.stderr, flush=True)  # the test waits for it
+    await asyncio.sleep(20)
+    return HttpResponse("too late")
+
+
 def reset(request: HttpRequest, token: str, uidb64: str = "") -> HttpResponse:
     """Take a link with a secret in it."""
     return HttpResponse(json.dumps({"ok": True}))
@@ -239,6 +264,8 @@ urlpatterns = [
     path("deep/", deep),
     path("reset/<uidb64>/<token>/", reset),
     path("invitation/<token>/", reset),
+    path("amid/<how>/", amid),
+    path("awaiting/", awaiting),
     re_path(r"^echo/", csrf_exempt(echo)),
 ]
 if AUDITED and hasattr(settings, "CANARIES"):

@@ -111,6 +111,8 @@ def test_value_in_other_quotes_is_masked_whole(text: str, content_type: str, exp
             'null value in column "age"\nDETAIL:  Failing row contains (7, ada (x), hunter2, null).\n',
             f'null value in column "age"\nDETAIL:  Failing row contains ({MASK}).\n',
         ),
+        ("Failing row contains (7, a\nhunter2).\n\nThe above", f"Failing row contains ({MASK}).\n\nThe above"),
+        ("{'error': 'Failing row contains (7, hunter2).'}", f"{{'error': 'Failing row contains ({MASK}).'}}"),
         ("Failing row contains (7, hunter2", f"Failing row contains ({MASK}"),
         (
             "1 validation error for Login\nuser.password\n  Too short [type=string_too_short, input_value='hunter2', "

@@ -46,12 +46,13 @@ def mask_encoded(text: str, names: Names, marker: Marker) -> str:
         return text
     lower = fold(text)
     kept: list[str] = []
-    done = 0
+    done = before = 0
     for separator in _SEPARATOR.finditer(text):
         if separator.start() < done:
             continue
         quote = (separator[1] or "").lower()
-        name = _name(text, lower, separator.start(), done, quote)
+        name = _name(text, lower, separator.start(), max(done, before), quote)
+        before = separator.end()
         if not name or not names.secret(name):
             continue
         start, end = _value(text, lower, separator.end(), quote)
@@ -68,7 +69,9 @@ def _name(text: str, lower: str, end: int, floor: int, quote: str) -> str:
     if start < max(floor, len(quote)):
         return ""
     name = text[start:end]
-    for _ in range(_MAX_ENCODINGS if "%" in name else 0):
+    for _ in range(_MAX_ENCODINGS):
+        if "%" not in name:
+            break
         name = unquote(name)
     return _NOT_OF_A_NAME.split(name)[-1]
 

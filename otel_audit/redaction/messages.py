@@ -13,8 +13,7 @@ __all__ = ["mask_messages"]
 #: MySQL.
 _DUPLICATE: Final = re.compile(r"(Duplicate entry ')([^\n]{1,1000}?)(' for key '([^'\n]{1,200})')")
 #: PostgreSQL: a row with all its columns, and without their names.
-_ROW: Final = re.compile(r"(Failing row contains \()([^\n]++)")
-_ROW_END: Final = re.compile(r"\)(?:\.(?=\W|\Z)|\Z)")
+_ROW: Final = re.compile(r"(Failing row contains \()(.*?)(\)\.(?=[\s\\\"']|\Z)|\)?\Z)", re.DOTALL)
 #: Pydantic: the field's name in the line before.
 _INPUT: Final = re.compile(
     r"^([\w.\-]{1,200}+)(\n[^\n]{1,500}?\binput_value=)([^\n]{1,1000}?)(?=, input_type=|$)", re.MULTILINE
@@ -35,14 +34,7 @@ def mask_messages(text: str, names: Names, marker: Marker) -> str:
             lambda found: f"{found[1]}{mark(found[2])}{found[3]}" if secret(found[4]) else found[0], text
         )
     if "Failing row" in text:
-        text = _ROW.sub(lambda found: found[1] + _masked_row(found[2], marker), text)
+        text = _ROW.sub(lambda found: f"{found[1]}{mark(found[2])}{found[3]}", text)
     if "input_value=" in text:
         text = _INPUT.sub(lambda found: f"{found[1]}{found[2]}{mark(found[3])}" if secret(found[1]) else found[0], text)
     return text
-
-
-def _masked_row(row: str, marker: Marker) -> str:
-    """Mask a row to its closing bracket, to the end of the line where that is cut off."""
-    ends = [found.start() for found in _ROW_END.finditer(row)]
-    end = ends[-1] if ends else len(row)
-    return f"{marker.mark(row[:end])}{row[end:]}"

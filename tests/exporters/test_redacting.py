@@ -232,3 +232,19 @@ def test_fingerprint_of_a_session_is_sent_and_its_key_is_not(
     span = exported(exporter, **{"session.id": value, **attributes})
 
     assert (span.attributes or {})["session.id"] == sent
+
+
+@pytest.mark.urls("tests.links_urls")
+@pytest.mark.parametrize("key", ["url.path", "url.full", "http.url", "http.target"])
+def test_address_of_a_request_that_reached_no_view_is_masked_by_its_route(
+    exporter: InMemorySpanExporter, key: str
+) -> None:
+    tracer = provider_of(exporter).get_tracer("shop")
+    attributes = {key: "/invitation/hunter2?a=1", "http.request.header.referer": ("http://shop/invitation/hunter2/",)}
+
+    with tracer.start_as_current_span("GET", kind=SpanKind.SERVER, attributes=attributes):
+        pass
+
+    (span,) = exporter.get_finished_spans()
+    assert (span.attributes or {})[key] == "/invitation/[redacted]?a=1"
+    assert "hunter2" not in span.to_json()

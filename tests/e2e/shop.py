@@ -29,7 +29,7 @@ DEMO = Path(__file__).parents[2] / "demo"
 SITE = Path(__file__).parent / "site"
 PASSWORD = "grind-8-fine"
 LOG = "server.log"
-START_S, STOP_S = 30.0, 60.0
+START_S, STOP_S, RUN_S = 30.0, 60.0, 100.0
 
 _GUNICORN = ["-m", "gunicorn", "shop.wsgi", "--bind", "fd://{fd}", "--graceful-timeout", "10"]
 # Without a limit, a worker of uvicorn waits for a connection that it accepted while it shut down, as long as the
@@ -114,7 +114,7 @@ class Shop:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=RUN_S,
             check=False,
         )
         assert done.returncode == 0, done.stdout

@@ -28,8 +28,10 @@ _QUERY_ATTRIBUTES: Final = frozenset({keys.URL_QUERY})
 _URL_ATTRIBUTES: Final = frozenset({keys.URL_FULL, keys.OLD_HTTP_URL, keys.OLD_HTTP_TARGET})
 #: Where the address of a request stands.
 _PATHS: Final = (keys.URL_PATH, *sorted(_URL_ATTRIBUTES))
-#: Where OpenTelemetry's instrumentation puts the header, when a site asks for it: links to reset a password are there.
-_REFERER_ATTRIBUTES: Final = frozenset({"http.request.header.referer"})
+#: Where OpenTelemetry's instrumentation puts headers, when a site asks for them, with links to reset a password.
+_LINK_ATTRIBUTES: Final = frozenset(
+    {"http.request.header.referer", "http.response.header.location", "http.response.header.content_location"}
+)
 
 
 class RedactingSpanExporter(SpanExporter):
@@ -132,7 +134,7 @@ def _value(key: str, value: Any, redactor: Redactor) -> Any:
     if isinstance(value, str):
         if key in _QUERY_ATTRIBUTES:
             return storable(mask_query(value, redactor))
-        if key in _URL_ATTRIBUTES or key in _REFERER_ATTRIBUTES:
+        if key in _URL_ATTRIBUTES or key in _LINK_ATTRIBUTES:
             return storable(_url(key, value, redactor))
     (copied,) = redactor.value({key: value}).values()
     if isinstance(copied, str) and is_mark(copied):
@@ -144,7 +146,7 @@ def _value(key: str, value: Any, redactor: Redactor) -> Any:
 
 def _url(key: str, url: str, redactor: Redactor) -> str:
     path, mark, query = url.partition("?")
-    if key in _REFERER_ATTRIBUTES:
+    if key in _LINK_ATTRIBUTES:
         path = mask_page(path, redactor)
     return redactor.text(path) + mark + mask_query(query, redactor, path)
 

@@ -240,7 +240,12 @@ def test_address_of_a_request_that_reached_no_view_is_masked_by_its_route(
     exporter: InMemorySpanExporter, key: str
 ) -> None:
     tracer = provider_of(exporter).get_tracer("shop")
-    attributes = {key: "/invitation/hunter2?a=1", "http.request.header.referer": ("http://shop/invitation/hunter2/",)}
+    link = ("http://shop/invitation/hunter2/",)
+    attributes = {
+        key: "/invitation/hunter2?a=1",
+        "http.request.header.referer": link,
+        "http.response.header.location": link,
+    }
 
     with tracer.start_as_current_span("GET", kind=SpanKind.SERVER, attributes=attributes):
         pass

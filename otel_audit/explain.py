@@ -9,7 +9,7 @@ from typing import Final
 from django.urls import Resolver404, resolve
 
 from otel_audit.conf import conf
-from otel_audit.policy import MAX_PATH, REQUEST_URLS, Decision, Policy, label
+from otel_audit.policy import MAX_PATH, NO_REQUEST_BODY, NO_RESPONSE_BODY, REQUEST_URLS, Decision, Policy, label
 from otel_audit.rules import EXCEPTIONS, MAX_BODY, Facts, Rule
 
 __all__ = ["explain", "listed"]
@@ -22,10 +22,15 @@ _SAID: Final = {
 
 
 def listed() -> Iterator[str]:
-    """Yield a line for each rule, in order, and for the default policy."""
+    """Yield a line for each rule, in order, for the default policy, and for each path of the ancestor's lists."""
     for position, rule in enumerate(conf.policy.rules, 1):
         yield f"{_head(position, rule)}: {_conditions(rule) or 'everything'} → {_level(rule)}"
     yield f"default: {_default(conf.policy)}"
+    for rule in conf.policy.only or ():
+        yield f"{REQUEST_URLS}: {_conditions(rule) or 'everything'}"
+    for name, body, rules in _bodiless(conf.policy):
+        for rule in rules:
+            yield f"{name}: {_conditions(rule) or 'everything'} → no {body}, whatever a rule says"
 
 
 def explain(method: str, path: str, facts: Facts) -> Iterator[str]:
@@ -51,6 +56,9 @@ def explain(method: str, path: str, facts: Facts) -> Iterator[str]:
         yield f"  {_head(position, rule)}: {said}"
         decided = holds is True
     yield from _outcome(policy, path, method, facts)
+    for name, body, rules in _bodiless(policy):
+        if any(rule.matches(path, method) for rule in rules):
+            yield f"{name} matches: no {body}, whatever a rule says."
 
 
 def _verdict(rule: Rule, path: str, method: str, facts: Facts) -> tuple[str, bool | None]:
@@ -153,6 +161,14 @@ def _codes(codes: frozenset[int]) -> str:
     classes = [first for first in range(1, 6) if codes.issuperset(range(first * 100, first * 100 + 100))]
     single = sorted(code for code in codes if code // 100 not in classes)
     return ", ".join([*(f"{first}xx" for first in classes), *map(str, single)])
+
+
+def _bodiless(policy: Policy) -> tuple[tuple[str, str, tuple[Rule, ...]], ...]:
+    """Return the ancestor's lists of what loses a body: setting, body, entries."""
+    return (
+        (NO_REQUEST_BODY, "request body", policy.no_request_body),
+        (NO_RESPONSE_BODY, "response body", policy.no_response_body),
+    )
 
 
 def _default(policy: Policy) -> str:

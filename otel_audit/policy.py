@@ -15,7 +15,7 @@ from typing import Final
 from otel_audit.patterns import MAX_PATH
 from otel_audit.rules import MAX_BODY, Facts, Rule
 
-__all__ = ["MAX_PATH", "REQUEST_URLS", "STATIC", "Decision", "Policy", "label"]
+__all__ = ["MAX_PATH", "NO_REQUEST_BODY", "NO_RESPONSE_BODY", "REQUEST_URLS", "STATIC", "Decision", "Policy", "label"]
 
 UNSAFE_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 #: What no link of a site has and a probe may: a dot segment, a control character. "$" matches before a line's end too.
@@ -24,6 +24,9 @@ _ODD: Final = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|\Z)|[\x00-\x1f\x7f]")
 #: What is left out by the default policy, as it is counted.
 STATIC: Final = "STATIC_URL"
 REQUEST_URLS: Final = "DRF_AUDIT_TRAIL_REQUEST_AUDIT_URLS"
+#: The ancestor's lists of what loses a body, whatever a rule says.
+NO_REQUEST_BODY: Final = "DRF_AUDIT_TRAIL_NOTSAVE_REQUEST_BODY_URLS"
+NO_RESPONSE_BODY: Final = "DRF_AUDIT_TRAIL_NOTSAVE_RESPONSE_BODY_URLS"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,36 @@ def test_the_rules_are_listed_in_order_before_the_default() -> None:
     ]
 
 
+OLD = {
+    "DRF_AUDIT_TRAIL_REQUEST_AUDIT_URLS": ["^/item/"],
+    "DRF_AUDIT_TRAIL_NOTSAVE_REQUEST_BODY_URLS": ["^/item/1/", {"route": "^/item/2/", "method": "POST"}],
+    "DRF_AUDIT_TRAIL_NOTSAVE_RESPONSE_BODY_URLS": ["^/item/"],
+}
+
+
+def test_the_paths_of_the_old_settings_are_listed() -> None:
+    with override_settings(**OLD):
+        listed = policy(rules=[])
+
+    assert listed[1:] == [
+        "DRF_AUDIT_TRAIL_REQUEST_AUDIT_URLS: path '^/item/'",
+        "DRF_AUDIT_TRAIL_NOTSAVE_REQUEST_BODY_URLS: path '^/item/1/' → no request body, whatever a rule says",
+        "DRF_AUDIT_TRAIL_NOTSAVE_REQUEST_BODY_URLS: path '^/item/2/', methods POST → no request body, whatever a rule "
+        "says",
+        "DRF_AUDIT_TRAIL_NOTSAVE_RESPONSE_BODY_URLS: path '^/item/' → no response body, whatever a rule says",
+    ]
+
+
+def test_an_old_setting_that_takes_a_body_is_named() -> None:
+    with override_settings(**OLD):
+        explained = policy("--explain", "PUT", "/item/2/", rules=[])
+
+    assert explained[1:] == [
+        "So, by the default policy: recorded with the request body, 65536 bytes at most, redacted.",
+        "DRF_AUDIT_TRAIL_NOTSAVE_RESPONSE_BODY_URLS matches: no response body, whatever a rule says.",
+    ]
+
+
 def test_the_rule_that_decides_ends_the_explanation() -> None:
     assert policy("--explain", "get", "/feed/?page=2") == [
         "GET /feed/ (no route)",

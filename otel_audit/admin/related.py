@@ -104,7 +104,8 @@ def steps_of(admin: AuditAdmin, request: HttpRequest, process: Any) -> list[Rela
         return []
     ordered = StepAuditEvent.objects.filter(process=process.pk).order_by(F("order").asc(nulls_last=True), "pk")
     steps = list(steps_with_outcome(ordered)[: LIMIT + 1])
-    table = _Table()
+    columns = [_("Step or registration"), _("Result"), _("Registrations or remark"), _("Began at"), _("Duration (ms)")]
+    table = _Table(len(columns))
     registrations, complete = _registrations(request, steps[:LIMIT])
     for step in steps[:LIMIT]:
         table.add(_step_cells(admin, step))
@@ -114,7 +115,6 @@ def steps_of(admin: AuditAdmin, request: HttpRequest, process: Any) -> list[Rela
     more = _more(admin, StepAuditEvent, len(steps), process=process.pk)
     if not complete:
         more = format_html("{} {}", _("Not all registrations are shown; each step shows its own."), more)
-    columns = [_("Step or registration"), _("Result"), _("Registrations or remark"), _("Began at"), _("Duration (ms)")]
     empty = _("No step of this process is on record.")
     return [Related(_("Steps and registrations"), columns, table.rows, empty, more, table.indented)]
 
@@ -125,10 +125,10 @@ def registrations_of(admin: AuditAdmin, request: HttpRequest, step: Any) -> list
         return []
     registrations = RegistrationAuditEvent.objects.filter(step=step.pk).order_by("datetime", "pk")
     found = list(registrations[: LIMIT + 1])
-    table = _Table()
+    columns = [_("Registration"), _("Result"), _("Remark"), _("Began at")]
+    table = _Table(len(columns))
     table.add_registrations(admin, step, found[:LIMIT], missing=True)
     more = _more(admin, RegistrationAuditEvent, len(found), step=step.pk)
-    columns = [_("Registration"), _("Result"), _("Remark"), _("Began at"), _("Duration (ms)")]
     return [Related(_("Registrations"), columns, table.rows, _("None was expected and none came."), more)]
 
 
@@ -148,14 +148,15 @@ def step_of(admin: AuditAdmin, request: HttpRequest, registration: RegistrationA
 class _Table:
     """Rows of steps and registrations, and which of them are registrations."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
+        self._width = width
         self.rows: list[list[Any]] = []
         self.indented: frozenset[int] = frozenset()
 
     def add(self, cells: list[Any], *, indented: bool = False) -> None:
         if indented:
             self.indented |= {len(self.rows)}
-        self.rows.append(cells)
+        self.rows.append([*cells, *[NOTHING] * (self._width - len(cells))])
 
     def add_registrations(
         self, admin: AuditAdmin, step: Any, registrations: list[RegistrationAuditEvent], *, missing: bool
@@ -206,12 +207,11 @@ def _registration_cells(admin: AuditAdmin, registration: RegistrationAuditEvent,
         registration_mark(registration),
         beyond or shortened(registration.description or "", 120),
         time(registration.datetime),
-        NOTHING,
     ]
 
 
 def _missing_cells(text: str) -> list[Any]:
-    return [text, mark("warn", _("missing")), NOTHING, NOTHING, NOTHING]
+    return [text, mark("warn", _("missing")), NOTHING, NOTHING]
 
 
 def _more(admin: AuditAdmin, model: type[Model], found: int, **lookups: UUID) -> str | SafeString:

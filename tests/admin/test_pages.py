@@ -405,6 +405,18 @@ def test_a_page_has_a_section_for_the_error_where_there_was_one(auditor: Client)
     assert "Error type" not in text_of(auditor.get(url(RequestAuditEvent, "change", fine.pk)))
 
 
+def test_registrations_of_a_step_have_no_column_for_a_duration(auditor: Client) -> None:
+    step = store_step(store_process(), total_registrations=2, duration_ms=30.0)
+    store_registration(step, name="code ok")
+
+    step_page = text_of(auditor.get(url(StepAuditEvent, "change", step.pk)))
+    process_page = auditor.get(url(ProcessAuditEvent, "change", step.process_id)).content.decode()
+
+    assert step_page.count("Duration (ms)") == 1  # the step's own
+    table = process_page[process_page.index("Step or registration") :].partition("</table>")[0]
+    assert {row.count("<td") for row in table.split("<tr")[1:]} == {5}
+
+
 def test_more_related_rows_than_a_page_holds_are_linked(auditor: Client) -> None:
     step = store_step(store_process(), total_registrations=2_000)
     RegistrationAuditEvent.objects.bulk_create(

@@ -61,6 +61,8 @@ KIND_STEP: Final = "step"
 OUTCOME_SUCCESS: Final = "success"
 OUTCOME_FAILURE: Final = "failure"
 OUTCOME_UNKNOWN: Final = "unknown"
+#: How OpenTelemetry's name begins for a service that nobody named: ``unknown_service:python``.
+SERVICE_UNKNOWN: Final = "unknown_service"
 ACTOR_USER: Final = "user"
 ACTOR_SERVICE: Final = "service"
 ACTOR_SYSTEM: Final = "system"

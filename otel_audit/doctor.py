@@ -24,6 +24,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connections
 
+from otel_audit.attributes import SERVICE_UNKNOWN
 from otel_audit.conf import conf
 from otel_audit.exceptions import OTelAuditError
 from otel_audit.forwarding import without_credentials
@@ -195,16 +196,18 @@ def read_record(visit: Visit) -> str:
     left = flush(STORED_WITHIN_S)
     alias = conf.database
     with _audit_database():
-        processes = ProcessAuditEvent.objects.using(alias).filter(pk=visit.record_id).count()
+        processes = list(ProcessAuditEvent.objects.using(alias).filter(pk=visit.record_id))
         steps = StepAuditEvent.objects.using(alias).filter(process_id=visit.record_id)
         registrations = RegistrationAuditEvent.objects.using(alias).filter(step_id__in=[row.pk for row in steps])
-        found = (processes, len(steps), registrations.count())
+        found = (len(processes), len(steps), registrations.count())
     took = time.monotonic() - began
     if found != (1, 1, 1):
         raise StepFailedError(
             f"Of process, step and registration {sum(map(bool, found))} of 3 are in {alias!r} after {took:.0f} s; "
             f"{left} records wait. manage.py otel_audit status shows where; the log of otel_audit.delivery says why."
         )
+    if processes[0].service_name.startswith(SERVICE_UNKNOWN):
+        visit.notes.append('This service has no name in its records: write OTEL_AUDIT = {"SERVICE_NAME": "shop"}.')
     return f"Process, step and registration are in {alias!r}, after {took * 1000:.0f} ms."
 
 

@@ -161,6 +161,19 @@ def test_without_a_collector_that_step_is_not_tried(site: Callable[..., Any]) ->
     assert printed["Collector"] == ("-", "No collector is configured.")
 
 
+@pytest.mark.django_db(databases=ALIASES, transaction=True)
+@pytest.mark.parametrize("name", [None, "till"])
+def test_a_service_without_a_name_is_told_what_to_write(
+    site: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
+
+    with site(SERVICE_NAME=name):
+        printed = run("doctor")
+
+    assert ('write OTEL_AUDIT = {"SERVICE_NAME": "shop"}' in printed) == (name is None)
+
+
 @pytest.mark.usefixtures("no_tables")
 def test_a_database_without_tables_fails_with_what_to_do(site: Callable[..., Any]) -> None:
     out, reason = fail("doctor")

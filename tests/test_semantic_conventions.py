@@ -20,7 +20,7 @@ from otel_audit.testing import AuditRecords, capture
 
 PAGE = (Path(__file__).parent.parent / "docs" / "semantic-conventions.md").read_text(encoding="utf-8")
 CONSTANTS = {name: value for name, value in vars(attributes).items() if name.isupper()}
-VALUES = ("KIND_", "OUTCOME_", "ACTOR_")
+VALUES = ("KIND_", "OUTCOME_", "ACTOR_", "SERVICE_UNKNOWN")
 KEYS = {value for name, value in CONSTANTS.items() if not name.startswith((*VALUES, "EVENT_"))}
 ROWS = [
     [cell.strip() for cell in line.strip("|").split(" | ")]

@@ -44,8 +44,6 @@ _EARLIEST_NS: Final = 946_684_800_000_000_000
 _AHEAD_NS: Final = 3_600_000_000_000
 #: Ordinary spans between a step and its process; a longer way, or a ring, leads nowhere.
 _MAX_WAY: Final = 64
-#: What a sender calls itself that has no name.
-_UNNAMED: Final = "unknown_service"
 
 _Key = tuple[int, int]
 _Ids = dict[str, str | None]
@@ -76,7 +74,7 @@ def records_of(request: ExportTraceServiceRequest, service: str) -> tuple[list[R
 
 def _check_service(resource: Mapping[str, Any], service: str) -> None:
     claimed = resource.get(keys.SERVICE_NAME)
-    if claimed and claimed != service and not str(claimed).startswith(_UNNAMED):
+    if claimed and claimed != service and not str(claimed).startswith(keys.SERVICE_UNKNOWN):
         raise UnacceptableError(403, "The token is of another service than the service.name of the resource.")
 
 

@@ -66,6 +66,5 @@ def write_report(
 
 
 def _service(tally: Tally) -> str:
-    """Return the services that the rows name, the busiest first; without rows, what this site calls itself."""
-    names = [name for name, _rows in tally.services.most_common()]
-    return ", ".join(names) or conf.service_name or ""
+    """Return the services that the rows name; without rows, what this site calls itself."""
+    return ", ".join(tally.named_services) if tally.services else conf.service_name or ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from otel_audit.attributes import SERVICE_UNKNOWN
 from otel_audit.models import AuditEvent, LoginAuditEvent, RegistrationAuditEvent, RequestAuditEvent
 from otel_audit.outcomes import DerivedOutcome
 
@@ -108,6 +109,11 @@ class Tally:
         """Count a registration."""
         self._seen(row)
         self.registrations[row.success] += 1
+
+    @property
+    def named_services(self) -> list[str]:
+        """The services that the rows name, the busiest first, without what OpenTelemetry calls one without a name."""
+        return [name for name, _rows in self.services.most_common() if not name.startswith(SERVICE_UNKNOWN)]
 
     @property
     def requests(self) -> int:

@@ -67,6 +67,21 @@ def test_the_cover_says_who_made_the_report_of_what() -> None:
     assert "2026-11-24 12:00:00.000000 UTC to 2026-11-24 12:01:00.000000 UTC" in cover
 
 
+@pytest.mark.parametrize(
+    ("others", "cover", "header"),
+    [([], "without a name", "Audit report\nPage 2"), (["till"], "till, without a name", "Audit report\ntill\n")],
+)
+def test_a_service_without_a_name_is_called_so_on_the_cover_alone(others: list[str], cover: str, header: str) -> None:
+    for name in ["unknown_service:python", *others]:
+        store_request(service_name=name)
+
+    report = Report()
+
+    assert f"Service {cover}\n" in report.texts[0]
+    assert report.texts[1].startswith(header)
+    assert "unknown_service" not in report.text
+
+
 def test_the_document_names_its_author_and_title() -> None:
     report = Report(generated_by="anna@example.com")
 

@@ -49,6 +49,15 @@ def test_each_character_shown_has_a_font_that_can_draw_it(text: str) -> None:
         assert all(typeface._has(font, character) for character in piece)
 
 
+def test_the_page_of_the_settings_names_each_font_that_is_looked_for_in_order() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    debian = "/usr/share/fonts/truetype/"
+
+    named = [line.split("`")[3] for line in page.splitlines() if line.startswith("| `fonts-")]
+
+    assert named == [path.removeprefix(debian) for path in typeface._SYSTEM if path.startswith(debian)]
+
+
 def test_a_short_text_is_left_as_it_is() -> None:
     assert fit("GET", 40, SANS, 7) == "GET"
     assert wrap("", 40, SANS, 7, 2) == []

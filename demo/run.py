@@ -75,7 +75,8 @@ def _server(port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         gunicorn = ["-m", "gunicorn", "shop.wsgi", "--bind", f"fd://{listener.fileno()}", "--threads", "4"]
         server = subprocess.Popen(
-            [sys.executable, *gunicorn],
+            # Its control socket would lie in the home of whoever runs the demo.
+            [sys.executable, *gunicorn, "--no-control-socket"],
             cwd=DEMO,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -23,7 +23,9 @@ RUN = Path(__file__).resolve().parent.parent / "demo" / "run.py"
 def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
+    environment.pop("XDG_RUNTIME_DIR", None)
     environment["SHOP_VAR"] = str(directory / "var")
+    environment["HOME"] = str(directory)
     command = [sys.executable, str(RUN), "--report", str(directory / "audit-report.pdf"), *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -152,6 +154,10 @@ def test_the_report_is_a_pdf(demo: Demo) -> None:
 
     assert report.read_bytes().startswith(b"%PDF-"), demo.output
     assert f"The PDF report: {report}" in demo.output
+
+
+def test_the_demo_writes_into_its_own_directory_alone(demo: Demo) -> None:
+    assert {path.name for path in demo.directory.iterdir()} == {"var", "audit-report.pdf"}
 
 
 def test_the_demo_leaves_no_server_behind(demo: Demo) -> None:

@@ -240,10 +240,11 @@ def test_the_compose_file_has_no_version_key() -> None:
 
 
 def test_every_image_has_a_pinned_tag_or_is_built_here() -> None:
+    built = {service["image"] for _, service in services() if "build" in service}
     unpinned = [
         name
         for name, service in services()
-        if "build" not in service and not re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", service["image"])
+        if service["image"] not in built and not re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", service["image"])
     ]
 
     assert unpinned == []
@@ -337,7 +338,22 @@ def test_what_reads_from_kafka_shows_the_token_that_was_made_to_the_address_that
     overlay = re.search(r"Bearer \$\$\{file:(\S+)\}$", out["command"][-1])
     assert overlay is not None
     assert f"> {overlay[1]}\n" in known["receiver-token"]["command"][-1]
+    assert "receiver-secrets:/run/receiver-secrets:ro" in out["volumes"]
     assert out["environment"]["KAFKA_BROKERS"] == known["kafka-in"]["environment"]["KAFKA_BROKERS"] == '["kafka:9092"]'
+
+
+def test_the_file_of_the_token_holds_nothing_else_and_is_kept(tmp_path: Path) -> None:
+    """A line's end in it would be one in the header of every request, which the Collector then never sends."""
+    *shell, commands = dict(services())["receiver-token"]["command"]
+    commands = commands.replace("/run/receiver-secrets", str(tmp_path))
+    for token in ("first", "second"):
+        script(tmp_path, "python", f"case $* in *'token create'*) printf 'Shown once:\\n{token}\\n';; esac")
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        subprocess.run([*shell, commands], env=environment, check=True, timeout=30)
+
+    assert (tmp_path / "token").read_bytes() == b"first"
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+    assert not (tmp_path / "created").exists()
 
 
 def test_the_shop_sends_its_spans_to_a_port_that_the_collector_opens() -> None:
@@ -368,11 +384,72 @@ def test_every_service_that_stays_says_whether_it_is_well_where_its_image_can() 
     assert silent == {"otel/opentelemetry-collector-contrib"}
 
 
-def test_no_service_that_stays_gains_privileges() -> None:
-    capable = {name for name, service in staying().items() if "ALL" not in service.get("cap_drop", [])}
+def test_no_service_gains_privileges() -> None:
+    capable = {name for name, service in services() if "ALL" not in service.get("cap_drop", [])}
 
     assert capable == {"audit-database"}
-    assert all("no-new-privileges:true" in service["security_opt"] for service in staying().values())
+    assert {name: service["cap_add"] for name, service in services() if "cap_add" in service} == {"prepare": ["CHOWN"]}
+    assert all("no-new-privileges:true" in service["security_opt"] for _, service in services())
+
+
+def test_every_service_that_stays_is_there_again_after_the_machine_was_off() -> None:
+    assert {name for name, service in staying().items() if service.get("restart") != "unless-stopped"} == set()
+
+
+def test_the_image_is_built_by_one_service_that_all_others_of_it_wait_for() -> None:
+    """Builds of one name run side by side, and on a machine without the image all but the first fail."""
+    known = dict(services())
+    (builder,) = (name for name, service in known.items() if "build" in service)
+
+    def awaited(name: str) -> set[str]:
+        direct = set(known[name].get("depends_on", {}))
+        return direct.union(*map(awaited, direct))
+
+    of_its_image = {name for name, service in known.items() if service["image"] == known[builder]["image"]}
+    assert of_its_image > {builder}
+    assert {name for name in of_its_image - {builder} if builder not in awaited(name)} == set()
+
+
+def test_a_command_that_names_a_profile_names_the_default_too() -> None:
+    """A profile on the command line takes the place of COMPOSE_PROFILES."""
+    pages = [COMPOSE, ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+    named = [
+        command
+        for page in pages
+        for command in re.findall(r"docker compose( --profile [^\n`]+)", page.read_text(encoding="utf-8"))
+    ]
+
+    assert named
+    assert [command for command in named if "--profile jaeger" not in command] == []
+
+
+#: Where an image has a folder of its user's own; an engine gives a new volume there to that user, any other to root.
+FOLDERS_OF_IMAGES = {"postgres": {"/var/lib/postgresql/data"}, "apache/kafka": {"/var/lib/kafka/data"}}
+#: The user that the Collector's image runs as.
+COLLECTOR_UID = 10001
+
+
+def test_every_volume_belongs_to_the_user_that_writes_into_it() -> None:
+    dockerfile = (ROOT / "demo" / "Dockerfile").read_text()
+    made = re.search(r"install -d -o shop -m 0700 (.+)$", dockerfile, re.MULTILINE)
+    assert made is not None
+    folders = {**FOLDERS_OF_IMAGES, compose()["services"]["shop"]["image"]: set(made[1].split())}
+    given = re.findall(rf"^chown {COLLECTOR_UID} /(\w+)$", (ROOT / "demo" / "prepare.sh").read_text(), re.MULTILINE)
+
+    strange = [
+        (name, volume)
+        for name, service in services()
+        if name != "prepare"
+        for volume in service.get("volumes", [])
+        if not volume.startswith(".") and not volume.endswith(":ro")
+        if volume.split(":")[1] not in folders.get(service["image"].partition(":")[0], set())
+        if volume.split(":")[0] not in given
+    ]
+
+    assert strange == []
+    # The token is made by the one and read by the other.
+    assert f"--uid {COLLECTOR_UID} " in dockerfile
 
 
 def test_services_cannot_write_outside_their_volumes() -> None:
@@ -390,6 +467,9 @@ def test_the_image_copies_files_that_exist_and_runs_as_an_ordinary_user() -> Non
 
     assert missing == []
     assert re.findall(r"^USER (\w+)$", text, re.MULTILINE) == ["shop"]
+    # Its home is not there, so that gunicorn has no place for its control socket.
+    assert "--no-create-home" in text
+    assert '"--no-control-socket"' in text
     assert re.search(r"^FROM [\w/]+:\d+\.\d+\.\d+-\S+$", text, re.MULTILINE)
 
 

@@ -22,7 +22,7 @@ _FORM: Final = re.compile(r"[0-9a-f]{32}")
 
 def fingerprint(secret: str) -> str:
     """Return the hash of what a client holds: a session's key, a token's identity."""
-    return hmac.digest(_key(settings.SECRET_KEY), secret.encode("utf-8", "surrogatepass"), "sha256").hex()[:_LENGTH]
+    return _fingerprint(settings.SECRET_KEY, secret)
 
 
 def is_fingerprint(text: object) -> bool:
@@ -34,6 +34,11 @@ def is_fingerprint(text: object) -> bool:
 def actor_hash(key: str) -> str:
     """Return the hash of an actor's key."""
     return salted_hmac("otel_audit.otlp.actor", key, algorithm="sha256").hexdigest()[:_LENGTH]
+
+
+@lru_cache(maxsize=4096)  # a session has many requests, and finding the algorithm takes OpenSSL longer than the hash
+def _fingerprint(key: str | bytes, secret: str) -> str:
+    return hmac.digest(_key(key), secret.encode("utf-8", "surrogatepass"), "sha256").hex()[:_LENGTH]
 
 
 @lru_cache(maxsize=2)

@@ -39,8 +39,12 @@ def services() -> Iterator[tuple[str, dict[str, Any]]]:
     yield from compose()["services"].items()
 
 
+#: What a make around the tests, as the gate's, hands down: its own variables, and those of its command line.
+MAKES_OWN = frozenset({"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON", "ARGS", "DATABASES"})
+
+
 def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "PYTHON"}}
+    environment = {key: value for key, value in os.environ.items() if key not in MAKES_OWN}
     if path is not None:
         environment["PATH"] = path
     return subprocess.run(

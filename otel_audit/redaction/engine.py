@@ -63,7 +63,7 @@ class Engine:
         if text in self._clean:
             return text
         masked = self._mask(text, json=json, markup=markup)
-        if _ESCAPE_HINT.search(text) is not None:
+        if "\\" in text and _ESCAPE_HINT.search(text) is not None:
             plain = text
             for _ in range(_MAX_ESCAPES):
                 plain, count = _ESCAPE.subn(_unescape, plain)

@@ -35,6 +35,6 @@ def mask_messages(text: str, names: Names, marker: Marker) -> str:
         )
     if "Failing row" in text:
         text = _ROW.sub(lambda found: f"{found[1]}{mark(found[2])}{found[3]}", text)
-    if "input_value=" in text:
+    if "=" in text and "input_value=" in text:
         text = _INPUT.sub(lambda found: f"{found[1]}{found[2]}{mark(found[3])}" if secret(found[1]) else found[0], text)
     return text

@@ -18,7 +18,7 @@ from otel_audit.models import AuditEvent
 from otel_audit.originals import original_text
 from otel_audit.text import storable
 
-__all__ = ["Column", "fit", "number", "plan"]
+__all__ = ["fitted", "number"]
 
 #: Makes a value fit its column.
 Fit = Callable[[Any], Any]
@@ -38,30 +38,41 @@ class Column(NamedTuple):
 
 
 @cache
-def plan(model: type[AuditEvent]) -> tuple[Column, ...]:
-    """Return the columns of ``model`` in the order in which it takes their values."""
+def _plan(model: type[AuditEvent]) -> tuple[Column, ...]:
+    """Return the columns of ``model``, in their order."""
     return tuple(
         Column(field.attname, field.name, _fitter(field), _length(field), field.get_default)
         for field in model._meta.concrete_fields
     )
 
 
-def fit(column: Column, columns: Mapping[str, Any], changed: list[str]) -> Any:
-    """Return what ``column`` gets of ``columns``, its default where they say nothing; note what had to be changed."""
-    if column.attname not in columns:
-        return column.default()
-    value = columns[column.attname]
-    if value is None or column.fit is None:
-        return value
-    # Most are short plain text, for which looking at it is cheaper than making it fit.
-    if type(value) is str and len(value) <= column.length and value.isascii() and value.isprintable():
-        return value
-    fitted = column.fit(value)
-    if fitted is not value and fitted != value and column.name not in changed:
-        changed.append(column.name)
-        if isinstance(value, str):
-            changed += original_text(column.name, value)
-    return fitted
+def fitted(model: type[AuditEvent], columns: Mapping[str, Any], changed: list[str]) -> list[Any]:
+    """Return what each column of ``model`` gets of ``columns``, in the order in which it takes their values.
+
+    Args:
+        model: whose row it is to be.
+        columns: values by name; a column that is not there gets its default.
+        changed: takes the names of columns whose value had to be changed to fit.
+    """
+    values = []
+    for attname, name, fit, length, default in _plan(model):
+        if attname not in columns:
+            values.append(default())
+            continue
+        value = columns[attname]
+        # Most are nothing, or short plain text, for which looking at it is cheaper than making it fit.
+        if not (
+            value is None
+            or fit is None
+            or (type(value) is str and len(value) <= length and value.isascii() and value.isprintable())
+        ):
+            written, value = value, fit(value)
+            if value is not written and value != written and name not in changed:
+                changed.append(name)
+                if isinstance(written, str):
+                    changed += original_text(name, written)
+        values.append(value)
+    return values
 
 
 def number(value: Any) -> int | float | None:

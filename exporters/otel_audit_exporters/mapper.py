@@ -18,7 +18,7 @@ from otel_audit.models import (
     RequestAuditEvent,
     StepAuditEvent,
 )
-from otel_audit_exporters.columns import fit, number, plan
+from otel_audit_exporters.columns import fitted, number
 
 __all__ = ["MappingError", "request_action", "request_outcome", "rows"]
 
@@ -118,7 +118,7 @@ class _Row:
             self.changed.append("outcome")
         columns["id"] = UUID(self.envelope["id"])
         make: Callable[..., AuditEvent] = model  # by position, as rows are made that come from the database
-        row = make(*(fit(column, columns, self.changed) for column in plan(model)))
+        row = make(*fitted(model, columns, self.changed))
         row.changed_fields = self.changed
         return row
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import platform
+import statistics
+import time
 
 from benchmarks import delivery, forwarding, kafka, receiver, redaction, requests
 
@@ -21,7 +23,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=150, help="requests per variant and round (default 150)")
     arguments = parser.parse_args()
     what = arguments.what or WHAT
-    print(f"Python {platform.python_version()}, {platform.machine()}")
+    print(f"Python {platform.python_version()}, {platform.machine()}; {speed()} before")
     if "requests" in what:
         print(f"\nRequests, {arguments.rounds} rounds of {arguments.requests}\n")
         print(requests.table(requests.measure(arguments.rounds, arguments.requests)))
@@ -35,6 +37,17 @@ def main() -> None:
         print(f"\nReceiving over HTTP\n\n{receiver.table()}")
     if "kafka" in what:
         print(f"\nOver Kafka\n\n{kafka.table()}")
+    print(f"\n{speed()} after")
+
+
+def speed() -> str:
+    """Say how fast interpreter and machine are now, so that figures of two machines, or two minutes, can be compared."""
+    taken = []
+    for _ in range(10_000):
+        began = time.perf_counter()
+        sum(range(500))
+        taken.append((time.perf_counter() - began) * 1e6)
+    return f"sum(range(500)) took {statistics.median(taken):.1f} µs"
 
 
 if __name__ == "__main__":

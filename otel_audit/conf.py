@@ -136,8 +136,7 @@ class AuditSettings:
     @property
     def delivery(self) -> str:
         """``"spool"``, ``"sync"`` or ``"memory"``; where the site says nothing, memory in Django's test environment."""
-        chosen: str | None = self.now().DELIVERY
-        return chosen or ("memory" if in_test_environment() else "spool")
+        return self.delivery_by(self.now())
 
     @property
     def fingerprint(self) -> str:
@@ -208,6 +207,11 @@ class AuditSettings:
             values = Values(self)
             self._read = (written, dict(written) if isinstance(written, Mapping) else written, values)
         return values
+
+    def delivery_by(self, now: Values) -> str:
+        """Return `delivery` for who has asked for what the keys are `now` already."""
+        chosen: str | None = now.DELIVERY
+        return chosen or ("memory" if in_test_environment() else "spool")
 
     def fingerprint_by(self, now: Values) -> str:
         """Return `fingerprint` for who has asked for what the keys are `now` already."""

@@ -106,7 +106,8 @@ class Pipeline:
 
     def listening(self) -> bool:
         """Whether a record goes anywhere: into a store, or into an open `capture`."""
-        return conf.enabled and (bool(self._captures) or conf.delivery != "memory")
+        now = conf.now()
+        return bool(now.ENABLED) and (bool(self._captures) or conf.delivery_by(now) != "memory")
 
     def intend(
         self, record_id: str, started_ns: int, facts: Mapping[str, Any], context: SpanContext | None

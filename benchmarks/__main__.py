@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def speed() -> str:
-    """Say how fast interpreter and machine are now, so that figures of two machines, or two minutes, can be compared."""
+    """Say how fast interpreter and machine are now, so that figures of two machines, or of two minutes, compare."""
     taken = []
     for _ in range(10_000):
         began = time.perf_counter()

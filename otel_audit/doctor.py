@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.core.checks import ERROR, run_checks
@@ -48,7 +47,6 @@ _RETRY: Final = re.compile(r"(?: encountered while exporting [a-z ]+)?, retrying
 class Visit:
     """What the steps hand on to each other."""
 
-    began: datetime = field(default_factory=lambda: datetime.now(UTC))
     record_id: str | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -212,11 +210,11 @@ def read_record(visit: Visit) -> str:
 
 
 def render_report(visit: Visit) -> str:
-    """Render the report of this visit in memory."""
-    from otel_audit.reports import write_report
+    """Render what was read back in memory, with the fonts and drawing of the whole report."""
+    from otel_audit.reports import write_process
 
     target = io.BytesIO()
-    pages = write_report(target, since=visit.began - timedelta(seconds=1), generated_by=NAME)
+    pages = write_process(target, visit.record_id, generated_by=NAME)
     if not target.getvalue().startswith(b"%PDF-"):
         raise StepFailedError("What was rendered is no PDF.")
     return f"A PDF of {pages} {'page' if pages == 1 else 'pages'}, {len(target.getvalue()):,} bytes."

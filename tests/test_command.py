@@ -147,7 +147,7 @@ def test_a_sound_site_passes_every_step(
     assert {mark for mark, _ in printed.values()} == ({"✓"} if delivery == "spool" else {"✓", "-"})
     assert printed["Audit database"][1] == "'audit' answers and has its tables."
     assert printed["Record read back"][1].startswith("Process, step and registration are in 'audit', after ")
-    assert "A PDF of " in printed["Report rendered"][1]
+    assert printed["Report rendered"][1].startswith("A PDF of 1 page, ")
     assert printed["Collector"][1].startswith("It took the span of trace ")
     assert server.received
     (row,) = ProcessAuditEvent.objects.using("audit").all()

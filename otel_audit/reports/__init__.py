@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from otel_audit.reports.pdf import write_report
+from otel_audit.reports.pdf import write_process, write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_process", "write_report"]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -35,7 +35,7 @@ from otel_audit.reports.wording import (
 )
 from otel_audit.trace_links import trace_url
 
-__all__ = ["write_processes"]
+__all__ = ["write_families", "write_processes"]
 
 _BATCH: Final = 50
 _MOST_OUTLINED: Final = 2000
@@ -75,14 +75,19 @@ class Family(NamedTuple):
 
 def write_processes(sheet: Sheet, scope: Scope, tally: Tally) -> None:
     """Write the processes, then the steps and registrations whose process or step left no row."""
+    write_families(sheet, scope.processes(), tally)
+    _write_orphans(sheet, scope, tally)
+
+
+def write_families(sheet: Sheet, processes: QuerySet[Any], tally: Tally) -> None:
+    """Write the processes of ``processes``, which `Scope.processes` has made, each with what belongs to it."""
     written = 0
-    for batch in in_batches(scope.processes(), _BATCH):
+    for batch in in_batches(processes, _BATCH):
         for family in _families(batch):
             _write_family(sheet, family, tally, outlined=written < _MOST_OUTLINED)
             written += 1
     if not written:
         sheet.note(_("No processes in this scope."))
-    _write_orphans(sheet, scope, tally)
 
 
 def _families(processes: Sequence[Any]) -> Iterator[Family]:

@@ -16,7 +16,7 @@ from pypdf.generic import Destination
 
 from otel_audit.ids import record_id
 from otel_audit.models import LoginAuditEvent, RegistrationAuditEvent, RequestAuditEvent
-from otel_audit.reports import write_report
+from otel_audit.reports import write_process, write_report
 from otel_audit.reports.rows import in_batches
 from tests.reports.rows import (
     NOON,
@@ -497,3 +497,28 @@ def test_requests_of_many_years_share_a_chart() -> None:
         store_request(NOON - timedelta(days=365 * years))
 
     assert "per 3 640 days" in Report().texts[1].replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_one_process_is_one_page_without_the_others() -> None:
+    process, other = store_process(name="Create product"), store_process(name="Close the till")
+    step = store_step(process, name="Validate", total_registrations=2)
+    store_registration(step, name="code ok")
+    store_step(other, name="Count the money")
+    target = io.BytesIO()
+
+    pages = write_process(target, process.pk, generated_by="auditor@example.com")
+
+    (page,) = PdfReader(target, strict=True).pages
+    text = page.extract_text()
+    assert pages == 1
+    for shown in ("Create product", "Validate", "code ok", "No registration", "Page 1"):
+        assert shown in text
+    assert "Close the till" not in text
+    assert "Count the money" not in text
+
+
+def test_a_process_that_left_no_row_is_said_to_have_none() -> None:
+    target = io.BytesIO()
+
+    assert write_process(target, None, generated_by="auditor@example.com") == 1
+    assert "No processes in this scope" in PdfReader(target, strict=True).pages[0].extract_text()

@@ -32,6 +32,9 @@ def flush(timeout: float = 30.0) -> int:
 
     Returns:
         How many records are left; 0 means that all are stored.
+
+    Raises:
+        SpoolError: the spool cannot be read, so that nobody knows how many are left. No record is lost by that.
     """
     return delivery().flush(timeout)
 

@@ -67,16 +67,28 @@ class Draining:
             self.begin()
 
     def drain(self, timeout: float) -> int:
-        """Bring in what lies in the spool, ``timeout`` seconds at most; return how many records are left."""
-        if not os.path.lexists(conf.spool_dir) or directory_problem(conf.spool_dir) is not None:
-            return 0  # nothing of ours can be in there
-        if self.sinks is not None and not self._is_stale():
-            return self.sinks.run_until_empty(timeout)
-        sinks = Sinks(self._store)
+        """Bring in what lies in the spool, ``timeout`` seconds at most; return how many records are left.
+
+        Raises:
+            SpoolError: the directory cannot be used, or not be read: nobody knows how many are.
+        """
+        if not os.path.lexists(conf.spool_dir):
+            return 0
         try:
-            return sinks.run_until_empty(timeout)
-        finally:
-            sinks.stop(0.0)
+            if self.sinks is not None and not self._is_stale():
+                return self.sinks.run_until_empty(timeout)
+            if (problem := directory_problem(conf.spool_dir)) is not None:
+                raise SpoolError(problem)
+            sinks = Sinks(self._store)
+            try:
+                return sinks.run_until_empty(timeout)
+            finally:
+                sinks.stop(0.0)
+        except OSError as error:
+            raise SpoolError(
+                f"The spool {conf.spool_dir} cannot be read: {error.strerror}. "
+                "Check the disk, and how many files may be open."
+            ) from error
 
     def end(self, timeout: float) -> int:
         """Give them ``timeout`` seconds to drain, and as many to stop; return how many records are left."""

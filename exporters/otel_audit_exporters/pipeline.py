@@ -300,16 +300,31 @@ class Pipeline:
         )
 
     def flush(self, timeout: float) -> int:
-        """Wait until every sink has all records, ``timeout`` seconds at most; return how many are left."""
+        """Wait until every sink has all records, ``timeout`` seconds at most; return how many are left.
+
+        Raises:
+            SpoolError: records of this process are in a spool that cannot be read now.
+        """
         self.pump()
         if self._pumping == threading.get_ident():
             return len(self._held)
         with self._pump_lock:  # while another thread delivers what was held, nothing is
             left = len(self._held)
-        return left + self._draining.drain(timeout) if uses_spool() or self._spool is not None else left
+        if not uses_spool() and self._spool is None:
+            return left
+        try:
+            return left + self._draining.drain(timeout)
+        except SpoolError:
+            if self._spool is not None and self._spool.records:
+                raise
+            return left  # whatever is in there, it was not put there here
 
     def drain(self, timeout: float) -> int:
-        """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left."""
+        """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left.
+
+        Raises:
+            SpoolError: the directory cannot be used or read.
+        """
         return self._draining.drain(timeout) if uses_spool() else 0
 
     def status(self) -> dict[str, Any]:

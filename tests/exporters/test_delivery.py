@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -28,6 +29,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 
 from otel_audit import annotate, edges, flush, process, status
 from otel_audit.conf import conf
+from otel_audit.exceptions import SpoolError
 from otel_audit.ids import record_id
 from otel_audit.models import (
     LoginAuditEvent,
@@ -507,6 +509,41 @@ def test_unusable_spool_is_written_around(
     assert flush(5) == 0
     assert "spool" in caplog.text
     assert status()["stored"] == 4
+
+
+def test_records_in_a_spool_that_has_become_unusable_are_not_said_to_be_stored(
+    deliver: Callable[..., Path], client: Client
+) -> None:
+    directory = deliver("spool", DRAIN="external")
+    client.get("/shop/")
+    directory.chmod(0o777)
+
+    with pytest.raises(SpoolError, match="chmod 700"):
+        flush(0.2)
+    directory.chmod(0o700)
+
+    assert flush(5) == 0
+    assert rows() == each(1)
+
+
+@pytest.mark.parametrize("drain", ["thread", "external"])
+def test_flush_says_so_when_the_process_has_no_descriptor_left_to_read_the_spool(
+    deliver: Callable[..., Path], client: Client, away: Callable[[], None], drain: str
+) -> None:
+    deliver("spool", DRAIN=drain)
+    away()
+    client.get("/shop/")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(SpoolError, match="Too many open files"):
+            flush(0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    away()
+
+    until(lambda: flush(5) == 0)
+    assert rows() == each(1)
 
 
 async def test_unusable_spool_is_written_around_in_an_event_loop(

@@ -24,6 +24,7 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from otel_audit.conf import conf
+from otel_audit.exceptions import SpoolError
 from otel_audit.management.everywhere import accept_everywhere
 from otel_audit.receiver import command as receiving
 
@@ -80,7 +81,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the subcommand that was asked for."""
-        getattr(self, f"_{options['subcommand']}")(options)
+        try:
+            getattr(self, f"_{options['subcommand']}")(options)
+        except SpoolError as problem:  # says what to do itself
+            raise CommandError(str(problem)) from problem
 
     # ── receiver ────────────────────────────────────────────────────────────────────────────────
 
@@ -175,15 +179,11 @@ class Command(BaseCommand):
         self._say(f"{conf.spool_dir} is empty.")
 
     def _watch(self) -> None:
-        from otel_audit.exceptions import SpoolError
         from otel_audit_exporters.pipeline import pipeline
         from otel_audit_exporters.sinks import Sinks
 
         drainer = Sinks(pipeline.store)
-        try:
-            drainer.start()
-        except SpoolError as error:
-            raise CommandError(str(error)) from error
+        drainer.start()
         self._say(f"Draining {conf.spool_dir} until told to stop.")
         with _stop_signals() as stop:
             stop.wait()

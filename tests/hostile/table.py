@@ -189,6 +189,10 @@ UPLOAD = (
     + b"\xff" * 20_000_000
     + b"\r\n--B--\r\n"
 )
+RIGHT_TO_LEFT = (
+    '--B\r\nContent-Disposition: form-data; name="a"; filename="photo\u202egpj.exe"\r\n'
+    "Content-Type: image/jpeg\r\n\r\nMZ\x01\x02\r\n--B--\r\n"
+).encode()
 BODIES: dict[str, Entry] = {
     "10,000 parts": Entry(http("POST", "/form/", MULTIPART, body=multipart(10_000)), "/form/", method="POST"),
     "900 parts": Entry(
@@ -206,6 +210,12 @@ BODIES: dict[str, Entry] = {
         ),
         "/form/",
         method="POST",
+    ),
+    "upload whose name reads the other way": Entry(
+        http("POST", "/form/", MULTIPART, body=RIGHT_TO_LEFT),
+        "/form/",
+        method="POST",
+        row={"request_body": contains('"file": "photo\u202egpj.exe"', '"size": 4')},
     ),
     "multipart that does not end": Entry(
         http("POST", "/form/", MULTIPART, body=multipart(3)[:-20]), "/form/", method="POST"

@@ -163,6 +163,36 @@ def test_a_server_that_accepts_and_never_answers_holds_up_nobody_but_the_drain(
     assert rows() == 1010
 
 
+def test_a_server_that_is_slow_holds_up_nobody_but_the_drain(
+    server: engines.Server, writer: SpoolWriter, drainer: Drainer
+) -> None:
+    writer.append(make_records(10))
+    before = timed_appends(writer, 200)
+    assert wait_for(lambda: drainer.left() == 0, 10)
+
+    make_inserts_slow()
+    during = timed_appends(writer, 200)
+    waiting = drainer.left()
+
+    assert waiting > 0
+    assert statistics.median(during) < 5 * statistics.median(before)
+    assert wait_for(lambda: drainer.left() == 0, 20)
+    assert rows() == 410
+    assert drainer._failures == 0
+
+
+def make_inserts_slow() -> None:
+    """Let the server take 10 ms for each row."""
+    with own_connection(ALIAS) as connection, connection.cursor() as cursor:
+        table = connection.ops.quote_name(RegistrationAuditEvent._meta.db_table)
+        if connection.vendor == "mysql":
+            cursor.execute(f"CREATE TRIGGER slow BEFORE INSERT ON {table} FOR EACH ROW DO SLEEP(0.01)")
+            return
+        body = "BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END"
+        cursor.execute(f"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS '{body}'")
+        cursor.execute(f"CREATE TRIGGER slow BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION slow()")
+
+
 def test_the_drain_gives_up_on_a_server_that_does_not_answer_and_tries_again(
     server: engines.Server, directory: Path, writer: SpoolWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

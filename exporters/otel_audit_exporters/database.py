@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import socket
@@ -101,24 +102,40 @@ def insert_new(model: type[Model], rows: Sequence[Model], alias: str) -> bool:
     becomes on MariaDB: it changes values that do not fit, silently.
     """
     connection = connections[alias]
-    columns = _columns(model)
-    parameters = [_prepared(columns, row, connection) for row in rows]
     head, values, tail = _insert_statement(model, alias)
     with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"{head}{_as_json(model, alias)}{tail}", [_document(model, rows)])
+            return bool(cursor.rowcount == len(rows))
+        columns = _columns(model)
+        parameters = [_prepared(columns, row, connection) for row in rows]
         if connection.vendor == "sqlite":
             inserted = 0
             for part in _parts(parameters, max(1, SQLITE_PARAMETERS // len(columns))):
-                cursor.execute(f"{head}{', '.join([values] * len(part))}{tail}", list(chain.from_iterable(part)))
+                written = ", ".join([values] * len(part))
+                cursor.execute(f"{head}VALUES {written}{tail}", list(chain.from_iterable(part)))
                 inserted += cursor.rowcount
             return inserted == len(rows)
-        mogrify = getattr(cursor.cursor, "mogrify", None) if connection.vendor == "postgresql" else None
-        if mogrify is None:
-            cursor.executemany(f"{head}{values}{tail}", parameters)  # MySQL's joins the rows itself
-        else:
-            written = (mogrify(values, row) for row in parameters)
-            cursor.execute(f"{head}{', '.join(written)}{tail}")
-        # MySQL counts a row that was there like a new one, as Django asks it for the rows found.
-        return connection.vendor != "mysql" and cursor.rowcount == len(rows)
+        cursor.executemany(f"{head}VALUES {values}{tail}", parameters)  # MySQL's joins the rows itself
+        return False  # it counts a row that was there like a new one, as Django asks it for the rows found
+
+
+def _document(model: type[Model], rows: Sequence[Model]) -> str:
+    """Return the rows as one JSON text, which takes a third of the time of thousands of literals."""
+    names = [(field.attname, field.column) for field in model._meta.concrete_fields]
+    return _encode([{column: values[attname] for attname, column in names} for values in map(vars, rows)])
+
+
+#: Times and UUIDs as text, as PostgreSQL reads them.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str).encode
+
+
+def _as_json(model: type[Model], alias: str) -> str:
+    """Return what reads the rows of `_document`; the table says which type each value has."""
+    quote = connections[alias].ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in model._meta.concrete_fields)
+    # Names of our own tables and columns.
+    return f"SELECT {columns} FROM json_populate_recordset(NULL::{quote(model._meta.db_table)}, %s::json)"  # noqa: S608
 
 
 def _parts(rows: list[list[Any]], length: int) -> Iterator[list[list[Any]]]:
@@ -172,7 +189,7 @@ def _ready_type(field: Any) -> type | None:
 
 
 def _insert_statement(model: type[Model], alias: str) -> tuple[str, str, str]:
-    """Return what stands before the values of the rows, the values of one, and what stands behind."""
+    """Return what stands before the rows, the values of one, and what stands behind."""
     connection = connections[alias]
     quote = connection.ops.quote_name
     columns = [quote(str(field.column)) for field in model._meta.concrete_fields]
@@ -184,7 +201,7 @@ def _insert_statement(model: type[Model], alias: str) -> tuple[str, str, str]:
     values = ", ".join(["%s"] * len(columns))
     # Names of our own tables and columns; every value is a parameter.
     table = quote(model._meta.db_table)
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ", f"({values})", f" {on_conflict}"  # noqa: S608
+    return f"INSERT INTO {table} ({', '.join(columns)}) ", f"({values})", f" {on_conflict}"
 
 
 def _code(error: BaseException) -> int | str | None:

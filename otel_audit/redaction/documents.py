@@ -48,6 +48,8 @@ class Copier:
 
     def _copy(self, value: Any, depth: int) -> Any:
         kind = type(value)  # not isinstance(): a lazy object claims to be what it holds
+        if kind is str:  # most are
+            return self._string(value, self._text)
         if value is None or kind is bool:
             return value
         if issubclass(kind, (int, float)):
@@ -60,7 +62,8 @@ class Copier:
         return copy(value, depth + 1)
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-        lists = getattr(value, "lists", None)  # Django's QueryDict shows the last of several values only
+        # Django's QueryDict shows the last of several values only.
+        lists = None if type(value) is dict else getattr(value, "lists", None)
         pairs: Iterable[tuple[Any, Any]] = lists() if callable(lists) else value.items()
         copy: dict[str, Any] = {}
         for key, item in pairs:
@@ -68,7 +71,7 @@ class Copier:
                 copy["[cut]"] = f"[cut: more than {MAX_ITEMS} items]"
                 break
             self._left -= 1
-            written = _as_text(key)
+            written = key if type(key) is str else _as_text(key)
             name = self._string(written, self._name)
             if name in copy:
                 name += "'"
@@ -108,11 +111,13 @@ class Copier:
         return value if -_EXACT <= value <= _EXACT else str(value)
 
     def _string(self, text: str, mask: Callable[[str], str]) -> str:
+        length = len(text)
+        if length <= MAX_TEXT and length <= self._room:
+            self._room -= length
+            return mask(text)
         limit = min(MAX_TEXT, self._room)
-        self._room -= min(len(text), limit)
-        if len(text) > limit:
-            return f"{mask(text[:limit])}… [cut: {len(text)} characters]"
-        return mask(text)
+        self._room -= limit
+        return f"{mask(text[:limit])}… [cut: {length} characters]"
 
 
 def _whole(value: Any) -> str:

@@ -24,22 +24,16 @@ _MAX_ESCAPES: Final = 4  # JSON in a JSON string in a JSON string …
 _ESCAPE: Final = re.compile(r"(?<!\\)(\\++)u00([2-7][0-9a-fA-F])")
 
 
-class Known:
+class Known(set[str]):
     """Texts known to have no secret, so that what comes with every request is looked at once. Texts that do have one
     are never kept."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, None] = {}
-
-    def __contains__(self, text: str) -> bool:
-        return text in self._texts
 
     def add(self, text: str) -> None:
         """Keep ``text``, if it is short; all the others are forgotten when there are too many."""
         if len(text) <= MAX_SHORT:
-            if len(self._texts) >= _MAX_KNOWN:
-                self._texts = {}
-            self._texts[text] = None
+            if len(self) >= _MAX_KNOWN:
+                self.clear()
+            super().add(text)
 
 
 class Engine:

@@ -85,10 +85,10 @@ class Engine:
                 text = mask_named(text, lower, self.names, self.marker, json=json)
                 lower = fold(text)
             text = self._pairs.mask(text, lower, json=json, markup=markup)
-            text = mask_encoded(text, self.names, self.marker)
+            text = mask_encoded(text, self.names, self.marker, json=json)
         if not short or SHAPE_HINT.search(lower) is not None:
             text = mask_cards(mask_shapes(text, lower, self.marker), self.marker, json=json)
-        return mask_messages(text, self.names, self.marker)
+        return mask_messages(text, self.names, self.marker, json=json)
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -16,7 +16,8 @@ __all__ = ["Names", "fold"]
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+[a-z]*")
 _BRACKETS: Final = re.compile(r"[\[\]]+")
-_ESCAPED: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")  # a letter, as JSON may write it
+#: A letter, as JSON may write it. A run of backslashes is looked at from its beginning alone, as clients write names.
+_ESCAPED: Final = re.compile(r"(?<!\\)\\++u([0-9a-fA-F]{4})")
 _MAX_CACHED: Final = 100  # characters
 
 #: Parts that make any name a secret's, in the name written as one lower-case word.
@@ -170,7 +171,7 @@ def _letter(letter: str) -> str:
     if letter.isascii():
         return re.escape(letter)
     cases = sorted({case for case in (letter, letter.upper()) if len(case) == 1 and case <= "\uffff"})
-    return "|".join(["(?:" + re.escape(letter), *(rf"\\++u{ord(case):04x}" for case in cases)]) + ")"
+    return "|".join(["(?:" + re.escape(letter), *(rf"(?<!\\)\\++u{ord(case):04x}" for case in cases)]) + ")"
 
 
 def _flags(names: Iterable[str]) -> re.RegexFlag:

@@ -13,17 +13,20 @@ from typing import Final, NamedTuple
 
 from otel_audit.redaction.marks import Marker, is_mark, mark_at
 
-__all__ = ["Span", "Values"]
+__all__ = ["Span", "Values", "json_string_end"]
 
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_JSON_REST: Final = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _OPENER: Final = re.compile(r"[bBuUrRfF]{0,2}+(\\*+)([\"'])")
 _QUOTE: Final = re.compile(r"(?<!\\)(\\*+)([\"'])")
 _STRING_END: Final = re.compile(r"[\"']\s*+(?:[,}\])]|\Z|(?<=\s)[+%]\s)")
 _LITERAL: Final = re.compile(r"(?:null|true|false|None|True|False|undefined|%[srd])(?![\w.\-])")
 _BRACKET: Final = re.compile(r"(?<!\\)(\\*+)([\"'])|[\[\]{}()]")
-#: Quotes of its own stand behind an equals sign: ``Digest username="ada", response="…"``.
+#: Quotes of its own stand behind an equals sign: ``Digest username="ada", response="…"``. So may the quote that ends
+#: the string around the header, ``["Cookie: a=", "b"]``: what follows it, and the next quote, tells the two apart.
 _HEADER_LINE: Final = re.compile(
-    r"(?:[^\r\n\"'\\]++|\\(?![rn\"'\\])|(?<==)(\\*+)\"[^\r\n\"\\]*+(?:\1\"|(?=[\r\n]|\Z)))*+"
+    r"(?:[^\r\n\"'\\]++|\\(?![rn\"'\\])"
+    r"|(?<==)(\\*+)\"(?![\s,:;.?)\]}>+&|]|/>)[^\r\n\"\\]*+(?:\1\"(?=[\s,;)\]}<\"'\\]|\Z)|(?=[\r\n]|\Z)))*+"
 )
 #: Punctuation belongs to a bare value unless something follows it that shows the value's end.
 _BARE: Final = re.compile(
@@ -46,6 +49,12 @@ class Span(NamedTuple):
     start: int
     end: int
     mask: str
+
+
+def json_string_end(text: str, position: int) -> int:
+    """Return where the string of JSON ends in which ``position`` is."""
+    rest = _JSON_REST.match(text, position)
+    return position if rest is None else rest.end()
 
 
 class Values:
@@ -95,8 +104,8 @@ class Values:
 
     def header_line(self, position: int) -> Span | None:
         """Return the rest of a header's line."""
-        end = self._end(_HEADER_LINE, position, len(self._text))
-        return self._span(position, end)
+        limit = self._reach(position) if self._json else len(self._text)
+        return self._span(position, self._end(_HEADER_LINE, position, limit))
 
     def _reach(self, position: int) -> int:
         """Return how far a value reaches whose key has no quotes: in JSON to the end of the string, else of the line.
@@ -104,10 +113,7 @@ class Values:
         The last answer is kept: a long line of many keys is looked through once.
         """
         if not self._from <= position <= self._limit:
-            if self._json:
-                end = self._closing_quote(position, 0, '"', len(self._text), json=True)[0]
-            else:
-                end = self._text.find("\n", position)
+            end = json_string_end(self._text, position) if self._json else self._text.find("\n", position)
             self._from, self._limit = position, len(self._text) if end < 0 else end
         return self._limit
 
@@ -118,7 +124,9 @@ class Values:
         thrice = (opener[1] + opener[2]) * 3
         if self._text.startswith(thrice, opener.start(1)):
             start = opener.start(1) + len(thrice)
-            end = self._text.find(thrice, start)  # it may have lines of its own
+            if self._json and opener[1]:
+                limit = self._reach(start)
+            end = self._text.find(thrice, start, limit if self._json else len(self._text))  # it may have lines
             return self._span(start, limit if end < 0 else end)
         return self._span(start, self._closing_quote(start, len(opener[1]), opener[2], limit, json=self._json)[0])
 

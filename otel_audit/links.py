@@ -12,7 +12,10 @@ import re
 from typing import Any, Final
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
-from otel_audit.redaction import Redactor
+from django.conf import settings
+from django.urls import get_script_prefix
+
+from otel_audit.redaction import MASK, Redactor
 from otel_audit.routes import match_near
 
 __all__ = ["mask_page", "mask_query"]
@@ -21,6 +24,9 @@ __all__ = ["mask_page", "mask_query"]
 _LINK: Final = re.compile(r"=(?:/|%(?:25)?2f|https?(?::|%(?:25)?3a))", re.IGNORECASE)
 _SEGMENT: Final = re.compile(r"[^&;]++")
 _SAFE: Final = "[]/:?=,@%"
+#: So many links of a query string are looked up, each of which takes the time of some routings; of those beyond nothing
+#: but the name is kept.
+MAX_LINKS: Final = 20
 
 
 def mask_page(address: str, redactor: Redactor, urlconf: Any = None) -> str:
@@ -36,7 +42,7 @@ def mask_page(address: str, redactor: Redactor, urlconf: Any = None) -> str:
     except ValueError:
         return address
     path = unquote(parts.path)
-    route, kwargs = match_near(path, urlconf)
+    route, kwargs = match_near(_below_prefix(path), urlconf)
     if not redactor.secret_route(route, kwargs):
         return address
     return parts._replace(path=redactor.route(path, route, kwargs)).geturl()
@@ -51,15 +57,38 @@ def mask_query(query: str, redactor: Redactor, path: str = "", urlconf: Any = No
         path: where it was sent to; empty where that is not known.
         urlconf: as above.
     """
-    if _LINK.search(query) is not None:
-        query = _SEGMENT.sub(lambda match: _segment(match[0], redactor, urlconf), query)
-    return redactor.query(query, path)
+    return redactor.query(_Links(redactor, urlconf).mask(query), path)
 
 
-def _segment(segment: str, redactor: Redactor, urlconf: Any) -> str:
-    if _LINK.search(segment) is None:
-        return segment
-    key, _, value = segment.partition("=")
-    link = unquote_plus(value)
-    masked = mask_page(link, redactor, urlconf)
-    return segment if masked == link else f"{key}={quote(masked, safe=_SAFE)}"
+class _Links:
+    """Masks the links in one query string, and those in the query strings of these links."""
+
+    def __init__(self, redactor: Redactor, urlconf: Any) -> None:
+        self._redactor = redactor
+        self._urlconf = urlconf
+        self._left = MAX_LINKS
+
+    def mask(self, query: str) -> str:
+        """Return ``query`` with its links masked."""
+        return query if _LINK.search(query) is None else _SEGMENT.sub(self._segment, query)
+
+    def _segment(self, match: re.Match[str]) -> str:
+        segment = match[0]
+        if _LINK.search(segment) is None:
+            return segment
+        key, _, value = segment.partition("=")
+        if not self._left:
+            return f"{key}={MASK}"
+        self._left -= 1
+        link = unquote_plus(value)
+        page, mark, query = link.partition("?")
+        masked = mask_page(page, self._redactor, self._urlconf) + mark + self.mask(query)
+        return segment if masked == link else f"{key}={quote(masked, safe=_SAFE)}"
+
+
+def _below_prefix(path: str) -> str:
+    """Return ``path`` without the prefix under which the site is mounted, which no route has."""
+    prefix = get_script_prefix()
+    if prefix == "/":  # that of the request; a thread of ours serves none
+        prefix = f"{(settings.FORCE_SCRIPT_NAME or '').rstrip('/')}/"
+    return path[len(prefix) - 1 :] if path.startswith(prefix) else path

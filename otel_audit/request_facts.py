@@ -23,7 +23,7 @@ from otel_audit.originals import original
 from otel_audit.own_facts import add_own, untrusted_headers
 from otel_audit.redaction import Body, Redactor
 from otel_audit.request_scope import RequestScope, status_of
-from otel_audit.routes import match_ahead
+from otel_audit.routes import match_ahead, match_near
 
 __all__ = ["intent_facts", "request_facts"]
 
@@ -92,10 +92,11 @@ def request_facts(
 
 def intent_facts(scope: RequestScope) -> dict[str, Any]:
     """Return what is known of a request before any middleware of the site has run; who acts is not."""
-    matched = match_ahead(scope.request)
+    route, kwargs = match_ahead(scope.request)
+    near = (route, kwargs) if route else match_near(scope.request.path_info, scope.urlconf)
     facts = {
-        **_at_the_door(scope, matched, conf.redactor),
-        "route": matched[0],
+        **_at_the_door(scope, near, conf.redactor),
+        "route": route,
         "status": None,
         "duration_ms": None,
         "actor": None,

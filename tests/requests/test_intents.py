@@ -169,6 +169,19 @@ def test_the_intent_is_stored_before_the_view_runs_and_its_record_takes_its_plac
     assert_the_figures_add_up(1)
 
 
+@pytest.mark.parametrize("where", ["/reset/MQ/hunter2/", "/reset/MQ/hunter2", "/reset/MQ/hunter2/)."])
+def test_the_spool_has_no_secret_of_a_link_that_reaches_no_view_either(
+    door: Door, deliver: Deliver, where: str
+) -> None:
+    directory = deliver("record")
+
+    door.get(where)
+
+    spooled = b"".join(segment.read_bytes() for segment in segments(directory))
+    assert b"/reset/MQ/" in spooled
+    assert b"hunter2" not in spooled
+
+
 def test_no_intent_is_made_where_nobody_asks_for_it(door: Door, deliver: Deliver) -> None:
     deliver("off")
 

@@ -193,13 +193,14 @@ class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the stubs' gene
     ) -> tuple[QuerySet[Any], bool]:
         """Find by record id, span id, trace id or the beginning of one where the term is one, else in names."""
         term = search_term.strip()
-        part = term.removesuffix("…").lower()
+        word = term.removesuffix("…")
+        part = word.lower()
         if _ID_PART.fullmatch(part):
             # Between two values, which an index answers under any collation; "g" comes after every digit.
             found = Q(trace_id__gte=part, trace_id__lt=f"{part}g")
             if len(part) == _SPAN_ID_LENGTH:
                 return queryset.filter(found | Q(span_id=part)), False
-            named, _duplicates = super().get_search_results(request, queryset, part)
+            named, _duplicates = super().get_search_results(request, queryset, word)
             return queryset.filter(found | Q(pk__in=named.order_by().values("pk"))), False
         try:
             record = UUID(term)

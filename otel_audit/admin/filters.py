@@ -68,15 +68,17 @@ class PeriodFilter(DateFieldListFilter):
             IncorrectLookupParameters: one is no time.
         """
         self.ends: dict[str, str] = {}
+        given: dict[str, str] = {}
         for name in (f"{field.name}__gte", f"{field.name}__lt"):
             written = params[name][-1].strip() if params.get(name) else ""
             if not written:
                 params.pop(name, None)
                 continue
             end = _utc(written)
-            params[name] = [end.isoformat()]
+            given[name], params[name] = written, [end.isoformat()]
             self.ends[name] = end.replace(tzinfo=None).isoformat(timespec="seconds")
         super().__init__(field, request, params, *args, **kwargs)
+        self.date_params = given  # as the links have it, so that the one that was followed is marked
         self.kept: list[tuple[str, str]] = []
         #: The inputs of the form: what it is called, the parameter, what stands in it.
         self.inputs = [

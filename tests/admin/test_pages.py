@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from typing import Any
@@ -266,6 +267,14 @@ def test_search_for_a_word_that_could_be_the_beginning_of_an_id_finds_names_too(
     assert [row.pk for row in response.context["cl"].result_list] == [traced.pk, named.pk]
 
 
+def test_search_finds_an_actor_whose_key_could_be_the_beginning_of_an_id(auditor: Client) -> None:
+    wanted = store_request(user="ABCDEF12")
+
+    response = auditor.get(url(RequestAuditEvent), {"q": "ABCDEF12"})
+
+    assert [row.pk for row in response.context["cl"].result_list] == [wanted.pk]
+
+
 def test_search_by_the_id_of_a_process_finds_its_steps(auditor: Client) -> None:
     _request, _login, process, step, _registration = store_family()
     store_family(1)
@@ -318,6 +327,16 @@ def test_the_form_of_the_period_is_in_utc_and_keeps_what_else_narrows_the_list(a
     }
     for name in re.findall(r'<label for="([^"]*)"', form[0]):
         assert f'id="{name}"' in form[0]
+
+
+def test_the_link_of_the_period_that_is_shown_is_marked(auditor: Client) -> None:
+    store_request()
+    listed = auditor.get(url(RequestAuditEvent)).content.decode()
+    (link,) = re.findall(r'<a href="([^"]*)"[^>]*>\s*This year', listed)
+
+    narrowed = auditor.get(url(RequestAuditEvent) + html.unescape(link)).content.decode()
+
+    assert re.search(r'<li\s+class="selected">\s*<a[^>]*>\s*This year', narrowed)
 
 
 @pytest.mark.parametrize(

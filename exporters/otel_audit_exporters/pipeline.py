@@ -303,7 +303,7 @@ class Pipeline:
         """Wait until every sink has all records, ``timeout`` seconds at most; return how many are left.
 
         Raises:
-            SpoolError: records of this process are in a spool that cannot be read now.
+            SpoolError: records of this process are in a spool that cannot be read now, or is gone.
         """
         self.pump()
         if self._pumping == threading.get_ident():
@@ -312,6 +312,12 @@ class Pipeline:
             left = len(self._held)
         if not uses_spool() and self._spool is None:
             return left
+        spool = self._spool if self._spool_target == spool_target() else None
+        if spool is not None and spool.records and not os.path.lexists(spool.directory):
+            raise SpoolError(
+                f"The spool directory {spool.directory} is not there any more. Mount it or put it back: what waits in "
+                "it is stored then."
+            )
         try:
             return left + self._draining.drain(timeout)
         except SpoolError:

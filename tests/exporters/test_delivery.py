@@ -526,6 +526,22 @@ def test_records_in_a_spool_that_has_become_unusable_are_not_said_to_be_stored(
     assert rows() == each(1)
 
 
+def test_records_in_a_spool_that_is_gone_are_not_said_to_be_stored(
+    deliver: Callable[..., Path], client: Client
+) -> None:
+    directory = deliver("spool", DRAIN="external")
+    assert flush(0.2) == 0
+    client.get("/shop/")
+    unmounted = directory.rename(directory.with_name("unmounted"))
+
+    with pytest.raises(SpoolError, match="is not there"):
+        flush(0.2)
+    unmounted.rename(directory)
+
+    assert flush(5) == 0
+    assert rows() == each(1)
+
+
 @pytest.mark.parametrize("drain", ["thread", "external"])
 def test_flush_says_so_when_the_process_has_no_descriptor_left_to_read_the_spool(
     deliver: Callable[..., Path], client: Client, away: Callable[[], None], drain: str

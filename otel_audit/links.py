@@ -9,17 +9,26 @@ page to which ``login_required`` sends whoever follows it: ``/sign-in/?next=/inv
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from django.conf import settings
 from django.urls import get_script_prefix
 
+from otel_audit import attributes as keys
 from otel_audit.redaction import MASK, Redactor
 from otel_audit.routes import match_near
 
-__all__ = ["mask_page", "mask_query"]
+__all__ = ["LINK_HEADERS", "URLS", "mask_addresses", "mask_page", "mask_query"]
 
+#: Attributes that hold the address of a request, with its query string.
+URLS: Final = frozenset({keys.URL_FULL, keys.OLD_HTTP_URL, keys.OLD_HTTP_TARGET})
+#: Where OpenTelemetry's instrumentation puts headers, when a site asks for them, with links to reset a password.
+LINK_HEADERS: Final = frozenset(
+    {"http.request.header.referer", "http.response.header.location", "http.response.header.content_location"}
+)
+_ADDRESSES: Final = (keys.URL_PATH, *sorted(URLS | LINK_HEADERS))
 #: A value that may be the address of a page.
 _LINK: Final = re.compile(r"=(?:/|%(?:25)?2f|https?(?::|%(?:25)?3a))", re.IGNORECASE)
 _SEGMENT: Final = re.compile(r"[^&;]++")
@@ -60,6 +69,17 @@ def mask_query(query: str, redactor: Redactor, path: str = "", urlconf: Any = No
     return redactor.query(_Links(redactor, urlconf).mask(query), path)
 
 
+def mask_addresses(attributes: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """Return the attributes of a request's span, its address and links of its headers masked by their routes."""
+    masked = dict(attributes)
+    for key in _ADDRESSES:
+        if key in masked:
+            masked[key] = _masked_address(masked[key], redactor)
+    if isinstance(query := masked.get(keys.URL_QUERY), str):
+        masked[keys.URL_QUERY] = mask_query(query, redactor)
+    return masked
+
+
 class _Links:
     """Masks the links in one query string, and those in the query strings of these links."""
 
@@ -84,6 +104,15 @@ class _Links:
         page, mark, query = link.partition("?")
         masked = mask_page(page, self._redactor, self._urlconf) + mark + self.mask(query)
         return segment if masked == link else f"{key}={quote(masked, safe=_SAFE)}"
+
+
+def _masked_address(address: Any, redactor: Redactor) -> Any:
+    if isinstance(address, tuple):  # headers may come more than once
+        return tuple(_masked_address(one, redactor) for one in address)
+    if not isinstance(address, str):
+        return address
+    page, mark, query = address.partition("?")
+    return mask_page(page, redactor) + mark + mask_query(query, redactor, page)
 
 
 def _below_prefix(path: str) -> str:

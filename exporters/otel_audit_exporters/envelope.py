@@ -16,11 +16,12 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import EventBase, ReadableSpan
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.ids import derived_id
+from otel_audit.links import mask_addresses
 from otel_audit.redaction import Redactor
 from otel_audit.scope import Note, events_of
 
@@ -85,11 +86,21 @@ def encode_intent(
     return _record("intent", "request", record_id, service, ids, span, facts)
 
 
-def encode_span(span: ReadableSpan, note: Note, service: str) -> Iterator[Record]:
-    """Yield the record of a request, process or step span, then one for each plain audit event on it."""
+def encode_span(span: ReadableSpan, note: Note, service: str, *, ours: bool = True) -> Iterator[Record]:
+    """Yield the record of a request, process or step span, then one for each plain audit event on it.
+
+    Args:
+        span: the ended span.
+        note: what was noted when it started.
+        service: name of the service.
+        ours: whether this site served a request, so that its routes say what is secret in the address.
+    """
     redactor = conf.redactor
     # What was given at the start may have been evicted by a flood of attributes since.
-    known, extra = _split({**note.facts.get("attributes", {}), **(span.attributes or {})})
+    attributes = {**note.facts.get("attributes", {}), **(span.attributes or {})}
+    if ours and span.kind is SpanKind.SERVER:
+        attributes = mask_addresses(attributes, redactor)
+    known, extra = _split(attributes)
     facts: dict[str, Any] = {**note.facts, "attributes": redactor.value(known)}
     if extra:
         facts["extra"] = {**redactor.value(extra), **(note.facts.get("extra") or {})}

@@ -124,7 +124,7 @@ class _Batch:
         note.request_id, note.process_id, note.step_id = (ids[kind] for kind in _ENCLOSING)
         note.facts = span_facts(attributes, is_request=node.kind == KIND_REQUEST)
         # Its audit events are encoded one by one, as each may have been given an id.
-        return next(encode_span(node.span.bare(attributes, _EVENTS), note, self._service))
+        return next(encode_span(node.span.bare(attributes, _EVENTS), note, self._service, ours=False))
 
     def _event_span(
         self, name: str, identity: str, span: ReceivedSpan, attributes: dict[str, Any], ids: _Ids, actor: Actor | None

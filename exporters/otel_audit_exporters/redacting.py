@@ -15,7 +15,7 @@ from otel_audit import attributes as keys
 from otel_audit.conf import conf
 from otel_audit.edges import edge
 from otel_audit.keyed import is_fingerprint
-from otel_audit.links import mask_page, mask_query
+from otel_audit.links import LINK_HEADERS, URLS, mask_addresses, mask_page, mask_query
 from otel_audit.redaction import Redactor, is_mark
 from otel_audit.text import storable
 from otel_audit.trace_member import MEMBER
@@ -25,13 +25,6 @@ __all__ = ["RedactingSpanExporter"]
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _QUERY_ATTRIBUTES: Final = frozenset({keys.URL_QUERY})
-_URL_ATTRIBUTES: Final = frozenset({keys.URL_FULL, keys.OLD_HTTP_URL, keys.OLD_HTTP_TARGET})
-#: Where the address of a request stands.
-_PATHS: Final = (keys.URL_PATH, *sorted(_URL_ATTRIBUTES))
-#: Where OpenTelemetry's instrumentation puts headers, when a site asks for them, with links to reset a password.
-_LINK_ATTRIBUTES: Final = frozenset(
-    {"http.request.header.referer", "http.response.header.location", "http.response.header.content_location"}
-)
 
 
 class RedactingSpanExporter(SpanExporter):
@@ -72,7 +65,7 @@ def _redacted(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
     description = span.status.description
     attributes: Mapping[str, Any] = span.attributes or {}
     if span.kind is SpanKind.SERVER and keys.HTTP_ROUTE not in attributes:
-        attributes = _unrouted(attributes, redactor)
+        attributes = mask_addresses(attributes, redactor)  # it reached no view that would have masked them
     return copy_of(
         span,
         name=_text(span.name, redactor),
@@ -134,7 +127,7 @@ def _value(key: str, value: Any, redactor: Redactor) -> Any:
     if isinstance(value, str):
         if key in _QUERY_ATTRIBUTES:
             return storable(mask_query(value, redactor))
-        if key in _URL_ATTRIBUTES or key in _LINK_ATTRIBUTES:
+        if key in URLS or key in LINK_HEADERS:
             return storable(_url(key, value, redactor))
     (copied,) = redactor.value({key: value}).values()
     if isinstance(copied, str) and is_mark(copied):
@@ -146,16 +139,6 @@ def _value(key: str, value: Any, redactor: Redactor) -> Any:
 
 def _url(key: str, url: str, redactor: Redactor) -> str:
     path, mark, query = url.partition("?")
-    if key in _LINK_ATTRIBUTES:
+    if key in LINK_HEADERS:
         path = mask_page(path, redactor)
     return redactor.text(path) + mark + mask_query(query, redactor, path)
-
-
-def _unrouted(attributes: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
-    """Return the attributes of a request that reached no view, its address masked by the route it would have had."""
-    masked = dict(attributes)
-    for key in _PATHS:
-        if isinstance(address := attributes.get(key), str):
-            path, mark, query = address.partition("?")
-            masked[key] = mask_page(path, redactor) + mark + query
-    return masked

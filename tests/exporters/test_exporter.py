@@ -272,6 +272,26 @@ def test_success_means_that_the_rows_are_there() -> None:
     assert ProcessAuditEvent.objects.using(AUDIT).count() == 1
 
 
+@pytest.mark.urls("tests.links_urls")
+@pytest.mark.parametrize(
+    "address",
+    [
+        {"http.url": "http://shop/invitation/hunter2/?next=/invitation/hunter2/"},
+        {"http.target": "/invitation/hunter2?next=%2Finvitation%2Fhunter2", "http.route": "invitation/<token>/"},
+        {"url.path": "/invitation/hunter2/", "url.query": "next=/invitation/hunter2/"},
+        {"url.full": "https://shop/invitation/hunter2/?next=/invitation/hunter2/"},
+    ],
+)
+def test_address_is_masked_by_its_route(site: Site, address: dict[str, str]) -> None:
+    with site.begin("GET", kind=SpanKind.SERVER, attributes=address):
+        pass
+    site.flush()
+
+    row = RequestAuditEvent.objects.using(AUDIT).get()
+    assert (row.url or "").startswith("/invitation/[redacted]")
+    assert (row.query_params or "").startswith("next=/invitation/[redacted]")
+
+
 @override_settings(OTEL_AUDIT={"DATABASE": AUDIT, "ENABLED": False})
 def test_switched_off_nothing_is_written(site: Site) -> None:
     sell(site, STABLE)

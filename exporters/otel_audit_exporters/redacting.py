@@ -64,8 +64,8 @@ def _all_redacted(spans: Sequence[ReadableSpan], redactor: Redactor) -> Iterator
 def _redacted(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
     description = span.status.description
     attributes: Mapping[str, Any] = span.attributes or {}
-    if span.kind is SpanKind.SERVER and keys.HTTP_ROUTE not in attributes:
-        attributes = mask_addresses(attributes, redactor)  # it reached no view that would have masked them
+    if span.kind is SpanKind.SERVER:  # it may have reached no view, or come without a middleware of ours
+        attributes = mask_addresses(attributes, redactor)
     return copy_of(
         span,
         name=_text(span.name, redactor),

@@ -236,8 +236,9 @@ def test_fingerprint_of_a_session_is_sent_and_its_key_is_not(
 
 @pytest.mark.urls("tests.links_urls")
 @pytest.mark.parametrize("key", ["url.path", "url.full", "http.url", "http.target"])
-def test_address_of_a_request_that_reached_no_view_is_masked_by_its_route(
-    exporter: InMemorySpanExporter, key: str
+@pytest.mark.parametrize("reached", [{}, {"http.route": "invitation/<token>/"}], ids=["no view", "a view"])
+def test_address_of_a_request_that_no_middleware_of_ours_has_seen_is_masked_by_its_route(
+    exporter: InMemorySpanExporter, key: str, reached: dict[str, str]
 ) -> None:
     tracer = provider_of(exporter).get_tracer("shop")
     link = ("http://shop/invitation/hunter2/",)
@@ -245,6 +246,7 @@ def test_address_of_a_request_that_reached_no_view_is_masked_by_its_route(
         key: "/invitation/hunter2?a=1",
         "http.request.header.referer": link,
         "http.response.header.location": link,
+        **reached,
     }
 
     with tracer.start_as_current_span("GET", kind=SpanKind.SERVER, attributes=attributes):

@@ -18,7 +18,7 @@ from otel_audit.keyed import fingerprint
 from otel_audit.own_facts import add_own
 from otel_audit.request_scope import RequestScope, described
 
-__all__ = ["identify", "note_session", "session_fingerprint"]
+__all__ = ["identify", "note_session", "session_fingerprint", "session_id"]
 
 _NAME_LIMIT: Final = 255
 _SESSION: Final = "session_id"

@@ -106,6 +106,33 @@ def test_what_was_written_is_read_back_unchanged() -> None:
     assert found.stream_seq == 17
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it's",
+        'a "quoted" \\ word',
+        "%s %(a)s {} $1 :b ?",
+        "\x1b[2J\t\r\n\x7f",
+        "\u2028\ufeff\uffff",
+        '{"a": "\\u0041"}',
+        "\\x00",
+        "null",
+    ],
+)
+def test_text_of_any_kind_is_read_back_unchanged(text: str) -> None:
+    extra = {text: [text, {"deep": text}], "numbers": [0.1, -1e-9, 2**53, -(2**53)], "text": "2026-11-24"}
+    row = RequestAuditEvent(
+        id=uuid.UUID(record_id()), url=text, request_body=text, response_time=0.1, response_size=2**62,
+        extra_informations=extra,
+    )  # fmt: skip
+
+    write([row], AUDIT)
+
+    found = RequestAuditEvent.objects.using(AUDIT).get(pk=row.pk)
+    assert (found.url, found.request_body, found.extra_informations) == (text, text, extra)
+    assert (found.response_time, found.response_size) == (0.1, 2**62)
+
+
 def test_json_null_and_no_value_are_both_null() -> None:
     row = registration(extra_informations=None)
 

@@ -70,10 +70,13 @@ class Draining:
         """Bring in what lies in the spool, ``timeout`` seconds at most; return how many records are left.
 
         Raises:
-            SpoolError: the directory cannot be used, or not be read: nobody knows how many are.
+            SpoolError: the directory is not there, or cannot be used or read: nobody knows how many are.
         """
         if not os.path.lexists(conf.spool_dir):
-            return 0
+            raise SpoolError(
+                f"The spool directory {conf.spool_dir} is not there. If it was, mount it or put it back: what waits in "
+                "it is stored then."
+            )
         try:
             if self.sinks is not None and not self._is_stale():
                 return self.sinks.run_until_empty(timeout)

@@ -312,16 +312,11 @@ class Pipeline:
             left = len(self._held)
         if not uses_spool() and self._spool is None:
             return left
-        spool = self._spool if self._spool_target == spool_target() else None
-        if spool is not None and spool.records and not os.path.lexists(spool.directory):
-            raise SpoolError(
-                f"The spool directory {spool.directory} is not there any more. Mount it or put it back: what waits in "
-                "it is stored then."
-            )
         try:
             return left + self._draining.drain(timeout)
         except SpoolError:
-            if self._spool is not None and self._spool.records:
+            spool = self._spool
+            if spool is not None and spool.records and self._spool_target == spool_target():
                 raise
             return left  # whatever is in there, it was not put there here
 
@@ -329,7 +324,7 @@ class Pipeline:
         """Bring in what lies in the spool directory, ``timeout`` seconds at most; return how many records are left.
 
         Raises:
-            SpoolError: the directory cannot be used or read.
+            SpoolError: the directory is not there, or cannot be used or read.
         """
         return self._draining.drain(timeout) if uses_spool() else 0
 
